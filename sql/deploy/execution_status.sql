@@ -1,0 +1,85 @@
+-- Deploy currant:execution_status to pg
+-- requires: executions
+-- requires: outcomes
+-- requires: leases
+-- requires: ready
+-- requires: delayed
+-- requires: workflows
+-- requires: cancels
+-- requires: inbox
+-- requires: attempts
+-- requires: functions
+-- requires: roles
+
+begin;
+
+-- One statement, so one snapshot: read piece by piece, an execution that moves could be seen in none of the tables.
+create view currant.execution_status as
+select
+    e.id,
+    e.kind,
+    e.function,
+    e.version,
+    e.queue,
+    e.priority,
+    case
+        when o.status is not null then o.status
+        when l.token is not null then 'running'
+        when w.blocked_reason is not null then 'blocked'
+        when w.last_event > 0 then 'suspended'
+        else 'pending'
+    end as status,
+    coalesce(o.attempt, l.attempt, r.attempt, d.attempt, 1) as attempt,
+    e.max_attempts,
+    e.key,
+    e.parent_id,
+    e.root_id,
+    e.retry_of,
+    e.created_at,
+    coalesce(o.started_at, l.claimed_at) as started_at,
+    o.finished_at,
+    d.due_at,
+    coalesce(l.worker_id, o.worker_id) as worker_id,
+    case
+        when o.status is not null or l.token is not null then null
+        when w.blocked_reason is not null then 'blocked: ' || w.blocked_reason
+        when r.execution_id is not null then 'a free worker on queue ' || e.queue
+        when d.kind = 'start' then 'its start time'
+        when d.kind = 'retry' then 'its next attempt'
+        when d.kind = 'release' then d.reason
+        when w.open_children > 0 then format('%s open task(s)', w.open_children)
+        when d.kind = 'timer' then 'a timer'
+        when w.last_event > 0 then 'a signal'
+    end as waits_for,
+    c.execution_id is not null as is_cancel_requested,
+    coalesce(o.error ->> 'type' || ': ' || (o.error ->> 'message'), o.error ->> 'message') as error_message
+from currant.executions as e
+left join currant.outcomes as o on o.execution_id = e.id
+left join currant.cancels as c on c.execution_id = e.id
+left join currant.workflows as w on w.execution_id = e.id
+left join lateral (
+    select x.token, x.attempt, x.claimed_at, x.worker_id
+    from currant.leases as x
+    where x.execution_id = e.id
+    limit 1
+) as l on true
+left join lateral (
+    select x.execution_id, x.attempt
+    from currant.ready as x
+    where x.execution_id = e.id
+    limit 1
+) as r on true
+left join lateral (
+    select x.kind, x.due_at, x.attempt, x.reason
+    from currant.delayed as x
+    where x.execution_id = e.id and x.kind <> 'deadline'
+    order by x.due_at
+    limit 1
+) as d on true;
+
+comment on view currant.execution_status is
+'Every execution with its status: pending, running, suspended (a workflow that waits), blocked (a workflow that needs other code or a person), completed, failed, cancelled. waits_for says in words why it is not running.';
+
+grant select on currant.execution_status to currant_observer, currant_admin;
+
+commit;

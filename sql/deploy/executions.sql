@@ -1,0 +1,42 @@
+-- Deploy currant:executions to pg
+-- requires: schema
+
+begin;
+
+create table currant.executions (
+    id uuid not null,
+    kind text not null,
+    function text not null,
+    version integer not null,
+    queue text not null,
+    priority integer not null,
+    args jsonb not null,
+    max_attempts integer not null,
+    timeout interval not null,
+    retry_delay interval not null,
+    retry_backoff double precision not null,
+    retry_max_delay interval not null,
+    parent_id uuid,
+    command_number integer,
+    root_id uuid not null,
+    retry_of uuid,
+    key text,
+    headers jsonb,
+    created_at timestamptz not null,
+    constraint executions_pkey primary key (id),
+    constraint executions_kind_is_known check (kind in ('task', 'workflow')),
+    constraint executions_parent_has_command check ((parent_id is null) = (command_number is null)),
+    constraint executions_max_attempts_is_positive check (max_attempts >= 1)
+);
+
+create index executions_parent_id_idx on currant.executions (parent_id) where parent_id is not null;
+create unique index executions_retry_of_idx on currant.executions (retry_of) where retry_of is not null;
+
+comment on table currant.executions is
+'A task or workflow was asked for. Inserted once and never updated; how it goes is in the other tables.';
+comment on column currant.executions.command_number is
+'Number of the command of the parent workflow that asked for it.';
+comment on column currant.executions.root_id is
+'The outermost ancestor, or its own id.';
+
+commit;

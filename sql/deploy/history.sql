@@ -1,0 +1,27 @@
+-- Deploy currant:history to pg
+-- requires: workflows
+
+begin;
+
+create table currant.history_entries (
+    workflow_id uuid not null,
+    event integer not null,
+    position integer not null,
+    kind text not null,
+    number integer,
+    name text,
+    payload jsonb,
+    child_id uuid,
+    source text,
+    at timestamptz not null,
+    constraint history_entries_pkey primary key (workflow_id, event, position)
+);
+
+comment on table currant.history_entries is
+'What was applied to a workflow, in the order applied, and the commands each event caused. Insert only, by advance alone.';
+comment on column currant.history_entries.position is
+'0 is the event itself; 1 and on are the commands issued while it was applied.';
+comment on column currant.history_entries.number is
+'Of a command its number, of an event the number of the command it answers.';
+
+commit;

@@ -1,0 +1,37 @@
+-- Deploy currant:inbox to pg
+-- requires: workflows
+
+begin;
+
+create table currant.inbox (
+    workflow_id uuid not null,
+    arrival bigint generated always as identity,
+    kind text not null,
+    number integer,
+    name text,
+    payload jsonb,
+    child_id uuid,
+    arrived_at timestamptz not null,
+    constraint inbox_pkey primary key (workflow_id, arrival),
+    constraint inbox_kind_is_known check (
+        kind in ('task_completed', 'task_failed', 'timer_fired', 'signal_received', 'cancel_requested')
+    )
+)
+with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);
+
+comment on table currant.inbox is
+'Something happened to an open workflow and has not been applied yet. Inserted by whoever causes it, with a wake row in ready, without any lock; taken into the history by advance.';
+comment on column currant.inbox.child_id is
+'The task that ended; its result stays in outcomes and is not copied.';
+
+create table currant.signal_ids (
+    workflow_id uuid not null,
+    signal_id uuid not null,
+    arrival bigint not null,
+    constraint signal_ids_pkey primary key (workflow_id, signal_id)
+);
+
+comment on table currant.signal_ids is
+'Signals that came with an id of their own: a repeated call with the same id delivers nothing twice.';
+
+commit;

@@ -1,0 +1,99 @@
+-- Deploy currant:notify to pg
+-- requires: ready
+-- requires: delayed
+-- requires: workers
+-- requires: outcomes
+-- requires: watchers
+-- requires: now
+
+begin;
+
+-- A transaction that notifies holds a database-wide lock while it commits, so nobody is notified who is not asleep.
+-- What is missed between a worker's last claim and its declaration's commit is found by its poll.
+create or replace function currant._notify_ready()
+returns trigger
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _now timestamptz := currant._now();
+begin
+    if not exists (select from currant.workers as w where w.waiting_until > _now) then
+        return null;
+    end if;
+    perform pg_notify('currant_ready', q.queue)
+    from (select distinct n.queue from new_rows as n) as q
+    where exists (
+        select from currant.workers as w where w.waiting_until > _now and q.queue = any (w.queues)
+    );
+    return null;
+end
+$$;
+
+comment on function currant._notify_ready() is
+'Trigger on ready: notifies currant_ready with the name of each queue that got work and that a sleeping worker waits on.';
+
+revoke all on function currant._notify_ready() from public;
+
+create trigger ready_notify
+after insert on currant.ready
+referencing new table as new_rows
+for each statement execute function currant._notify_ready();
+
+create or replace function currant._notify_delayed()
+returns trigger
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _now timestamptz := currant._now();
+begin
+    if exists (
+        select from currant.workers as w
+        where w.waiting_until > _now and w.waiting_until > (select min(n.due_at) from new_rows as n)
+    ) then
+        perform pg_notify('currant_ready', '');
+    end if;
+    return null;
+end
+$$;
+
+comment on function currant._notify_delayed() is
+'Trigger on delayed: notifies currant_ready with an empty payload if something becomes due before a sleeping worker would look again.';
+
+revoke all on function currant._notify_delayed() from public;
+
+create trigger delayed_notify
+after insert on currant.delayed
+referencing new table as new_rows
+for each statement execute function currant._notify_delayed();
+
+create or replace function currant._notify_ended()
+returns trigger
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if exists (select from currant.watchers) then
+        perform pg_notify('currant_ended', n.execution_id::text)
+        from new_rows as n
+        where exists (select from currant.watchers as w where w.execution_id = n.execution_id);
+    end if;
+    return null;
+end
+$$;
+
+comment on function currant._notify_ended() is
+'Trigger on outcomes: notifies currant_ended with the id of each execution whose end somebody watches.';
+
+revoke all on function currant._notify_ended() from public;
+
+create trigger outcomes_notify
+after insert on currant.outcomes
+referencing new table as new_rows
+for each statement execute function currant._notify_ended();
+
+commit;

@@ -1,0 +1,26 @@
+-- Deploy currant:outcomes to pg
+-- requires: schema
+
+begin;
+
+create table currant.outcomes (
+    execution_id uuid not null,
+    status text not null,
+    result jsonb,
+    error jsonb,
+    attempt integer not null,
+    token bigint,
+    worker_id uuid,
+    started_at timestamptz,
+    finished_at timestamptz not null,
+    constraint outcomes_pkey primary key (execution_id),
+    constraint outcomes_status_is_known check (status in ('completed', 'failed', 'cancelled')),
+    constraint outcomes_error_if_not_completed check ((status = 'completed') = (error is null))
+);
+
+comment on table currant.outcomes is
+'How an execution ended. Insert only: what has ended never changes.';
+comment on column currant.outcomes.token is
+'The lease that ended it: how a repeated completion is recognised. Null when it ended without one.';
+
+commit;

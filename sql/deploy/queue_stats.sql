@@ -1,0 +1,47 @@
+-- Deploy currant:queue_stats to pg
+-- requires: executions
+-- requires: ready
+-- requires: delayed
+-- requires: leases
+-- requires: functions
+-- requires: roles
+
+begin;
+
+create view currant.queue_stats as
+with counts as (
+    select r.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, min(e.created_at) as oldest
+    from currant.ready as r
+    join currant.executions as e on e.id = r.execution_id
+    group by r.queue
+    union all
+    select e.queue, 0, count(*), 0, null
+    from currant.delayed as d
+    join currant.executions as e on e.id = d.execution_id
+    where d.kind in ('start', 'retry', 'release', 'blocked')
+    group by e.queue
+    union all
+    select e.queue, 0, 0, count(*), null
+    from currant.leases as l
+    join currant.executions as e on e.id = l.execution_id
+    group by e.queue
+    union all
+    select f.queue, 0, 0, 0, null
+    from currant.functions as f
+    group by f.queue
+)
+select
+    c.queue,
+    sum(c.ready)::bigint as ready,
+    sum(c.delayed)::bigint as delayed,
+    sum(c.running)::bigint as running,
+    min(c.oldest) as oldest_ready_at
+from counts as c
+group by c.queue;
+
+comment on view currant.queue_stats is
+'Each queue with how many executions may be claimed now, wait for a time, and are running; and when the oldest that may be claimed was created.';
+
+grant select on currant.queue_stats to currant_observer, currant_admin;
+
+commit;

@@ -1,0 +1,118 @@
+-- Deploy currant:signal to pg
+-- requires: inbox
+-- requires: workflows
+-- requires: ready
+-- requires: outcomes
+-- requires: executions
+-- requires: policy
+-- requires: payload
+-- requires: roles
+
+begin;
+
+create or replace function currant._deliver(execution uuid, name text, payload jsonb, signal_id uuid)
+returns bigint
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _arrival bigint;
+    _queue text;
+    _rank integer;
+begin
+    select w.queue, w.rank into _queue, _rank
+    from currant.workflows as w
+    where w.execution_id = _deliver.execution;
+    if not found then
+        return null;
+    end if;
+    _arrival := nextval(pg_get_serial_sequence('currant.inbox', 'arrival'));
+    if signal_id is not null then
+        insert into currant.signal_ids as s (workflow_id, signal_id, arrival)
+        values (_deliver.execution, _deliver.signal_id, _arrival)
+        on conflict on constraint signal_ids_pkey do nothing;
+        if not found then
+            select s.arrival into _arrival
+            from currant.signal_ids as s
+            where s.workflow_id = _deliver.execution and s.signal_id = _deliver.signal_id;
+            return _arrival;
+        end if;
+    end if;
+    insert into currant.inbox (workflow_id, arrival, kind, name, payload, arrived_at)
+    overriding system value
+    values (_deliver.execution, _arrival, 'signal_received', _deliver.name, _deliver.payload, currant._now());
+    insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+    values (_deliver.execution, _queue, _rank, 0, true);
+    return _arrival;
+end
+$$;
+
+comment on function currant._deliver(uuid, text, jsonb, uuid) is
+'Puts a signal into the inbox of an open workflow and wakes it; null if there is no such open workflow. Inserts only.';
+
+revoke all on function currant._deliver(uuid, text, jsonb, uuid) from public;
+
+create or replace function currant.signal(
+    execution uuid,
+    name text,
+    payload jsonb default 'null',
+    options jsonb default '{}'
+)
+returns bigint
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _arrival bigint;
+    _kind text;
+    _status text;
+begin
+    perform currant._check_options(options, array['id']);
+    if name is null or length(name) not between 1 and 500 then
+        raise exception using
+            errcode = '22023', message = 'a signal name is needed', detail = 'name is empty or over 500 characters',
+            hint = 'give the name that the workflow waits for';
+    end if;
+    perform currant._check_size('payload', pg_column_size(payload));
+    _arrival := currant._deliver(execution, name, coalesce(payload, 'null'), (options ->> 'id')::uuid);
+    if _arrival is not null then
+        return _arrival;
+    end if;
+
+    -- Not open: a repeated call whose first one was delivered is no error.
+    select s.arrival into _arrival
+    from currant.signal_ids as s
+    where s.workflow_id = signal.execution and s.signal_id = (signal.options ->> 'id')::uuid;
+    if found then
+        return _arrival;
+    end if;
+    select e.kind, o.status into _kind, _status
+    from currant.executions as e
+    left join currant.outcomes as o on o.execution_id = e.id
+    where e.id = signal.execution;
+    if _kind is null then
+        raise exception using
+            errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
+            hint = 'check the id; it may also have been pruned';
+    elsif _kind = 'task' then
+        raise exception using
+            errcode = '22023', message = 'a task takes no signals', detail = format('execution %s is a task', execution),
+            hint = 'signals are for workflows';
+    end if;
+    raise exception using
+        errcode = 'KR003', message = format('workflow has already ended: %s', _status),
+        detail = format('execution %s', execution), hint = 'nobody is there to receive the signal';
+end
+$$;
+
+comment on function currant.signal(uuid, text, jsonb, jsonb) is
+'Sends a signal to an open workflow, in the caller''s transaction; it is kept until the workflow waits for that name, and signals of one name are received in the order in which they arrived. Locks nothing. Option id (a UUID): repeating the call with it delivers nothing twice. Returns the arrival number. Errors: KR003 (the workflow has ended), KR004, KR005, 22023.';
+
+revoke all on function currant.signal(uuid, text, jsonb, jsonb) from public;
+grant execute on function currant.signal(uuid, text, jsonb, jsonb)
+to currant_client, currant_worker, currant_admin;
+
+commit;

@@ -1,0 +1,54 @@
+-- Deploy currant:status to pg
+-- requires: execution_status
+-- requires: types
+
+begin;
+
+create or replace function currant.status(execution uuid)
+returns currant.execution_state
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _state currant.execution_state;
+begin
+    select
+        s.id, s.kind, s.function, s.version, s.queue, s.priority, s.status, s.attempt, s.max_attempts,
+        e.args, o.result, o.error, e.headers, s.key, s.parent_id, s.root_id,
+        s.created_at, s.started_at, s.finished_at, s.due_at, s.worker_id, s.waits_for, s.is_cancel_requested,
+        s.retry_of,
+        (select p.details from currant.progress as p where p.execution_id = s.id),
+        coalesce((
+            select jsonb_agg(
+                jsonb_build_object(
+                    'attempt', a.attempt, 'worker', a.worker_id, 'started_at', a.started_at,
+                    'ended_at', a.ended_at, 'error', a.error
+                )
+                order by a.token
+            )
+            from currant.attempts as a
+            where a.execution_id = s.id
+        ), '[]')
+    into _state
+    from currant.execution_status as s
+    join currant.executions as e on e.id = s.id
+    left join currant.outcomes as o on o.execution_id = s.id
+    where s.id = status.execution;
+    if not found then
+        raise exception using
+            errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
+            hint = 'check the id; it may also have been pruned';
+    end if;
+    return _state;
+end
+$$;
+
+comment on function currant.status(uuid) is
+'Everything known of one execution, at one moment: its status (pending, running, suspended, blocked, completed, failed, cancelled), arguments, result or error, times, why it waits, and attempts, an array of the attempts that failed or were lost. Errors: KR004.';
+
+revoke all on function currant.status(uuid) from public;
+grant execute on function currant.status(uuid) to currant_client, currant_worker, currant_observer, currant_admin;
+
+commit;

@@ -1,0 +1,116 @@
+-- Deploy currant:types to pg
+-- requires: schema
+
+begin;
+
+create type currant.claimed as (
+    execution_id uuid,
+    token bigint,
+    kind text,
+    function text,
+    version integer,
+    queue text,
+    rank integer,
+    seq bigint,
+    attempt integer,
+    max_attempts integer,
+    args jsonb,
+    headers jsonb,
+    parent_id uuid,
+    root_id uuid,
+    created_at timestamptz,
+    claimed_at timestamptz,
+    timeout interval,
+    details jsonb,
+    last_event integer,
+    last_command integer,
+    inbox jsonb
+);
+comment on type currant.claimed is
+'An execution that a worker holds a lease on. The last three are for workflows: how far its history goes, and what has arrived since, in the order to apply it; claimed_at is the time of those events.';
+
+create type currant.history_entry as (
+    event integer,
+    position integer,
+    kind text,
+    number integer,
+    name text,
+    payload jsonb,
+    execution_id uuid,
+    source text,
+    at timestamptz
+);
+comment on type currant.history_entry is
+'One line of a workflow''s history: an event (position 0) or a command that the event caused.';
+
+create type currant.execution_state as (
+    id uuid,
+    kind text,
+    function text,
+    version integer,
+    queue text,
+    priority integer,
+    status text,
+    attempt integer,
+    max_attempts integer,
+    args jsonb,
+    result jsonb,
+    error jsonb,
+    headers jsonb,
+    key text,
+    parent_id uuid,
+    root_id uuid,
+    created_at timestamptz,
+    started_at timestamptz,
+    finished_at timestamptz,
+    due_at timestamptz,
+    worker_id uuid,
+    waits_for text,
+    cancel_requested boolean,
+    retry_of uuid,
+    details jsonb,
+    attempts jsonb
+);
+comment on type currant.execution_state is
+'Everything that is known of one execution at one moment.';
+
+create type currant.heartbeat_answer as (
+    execution_id uuid,
+    token bigint,
+    answer text
+);
+comment on type currant.heartbeat_answer is
+'A lease that needs attention: lost (stop, the work is somebody else''s), or cancel (cancellation was asked for).';
+
+create type currant.tick_result as (
+    done integer,
+    more boolean,
+    next_due_in interval
+);
+comment on type currant.tick_result is
+'What a round of maintenance moved, whether it left something that is due, and how long until the next thing is.';
+
+-- Private: what an enqueue resolves its options to.
+create type currant._policy as (
+    kind text,
+    version integer,
+    queue text,
+    priority integer,
+    max_attempts integer,
+    timeout interval,
+    retry_delay interval,
+    retry_backoff double precision,
+    retry_max_delay interval,
+    due_at timestamptz,
+    headers jsonb
+);
+
+-- Private: rows of ready that a claim took.
+create type currant._taken as (
+    ids uuid[],
+    attempts integer[],
+    ranks integer[],
+    seqs bigint[]
+);
+
+commit;

@@ -1,0 +1,45 @@
+-- Deploy currant:watch to pg
+-- requires: watchers
+-- requires: execution_status
+-- requires: now
+
+begin;
+
+create or replace function currant.watch(execution uuid, watch_for interval default '1 minute')
+returns text
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _until timestamptz := currant._now() + least(watch_for, interval '1 hour');
+    _status text;
+begin
+    insert into currant.watchers as w (execution_id, watching_until)
+    select e.id, _until
+    from currant.executions as e
+    where
+        e.id = watch.execution
+        and not exists (select from currant.outcomes as o where o.execution_id = e.id)
+    on conflict on constraint watchers_pkey do update
+    set watching_until = greatest(w.watching_until, excluded.watching_until);
+
+    select s.status into _status from currant.execution_status as s where s.id = watch.execution;
+    if not found then
+        raise exception using
+            errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
+            hint = 'check the id; it may also have been pruned';
+    end if;
+    return _status;
+end
+$$;
+
+comment on function currant.watch(uuid, interval) is
+'Declares that somebody waits for the end of an execution: for that long (at most an hour) its end is notified on channel currant_ended with its id. Returns the status now. Ask once more after this call has committed, since it may have ended just before; and poll in longer intervals, since a notification is lost with its connection. Errors: KR004.';
+
+revoke all on function currant.watch(uuid, interval) from public;
+grant execute on function currant.watch(uuid, interval)
+to currant_client, currant_worker, currant_observer, currant_admin;
+
+commit;

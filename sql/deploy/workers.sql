@@ -1,0 +1,29 @@
+-- Deploy currant:workers to pg
+-- requires: schema
+
+begin;
+
+create table currant.workers (
+    id uuid not null,
+    host text not null,
+    pid integer,
+    queues text[] not null,
+    concurrency integer not null,
+    heartbeat_timeout interval not null,
+    started_at timestamptz not null,
+    heartbeat_at timestamptz not null,
+    waiting_until timestamptz,
+    died_at timestamptz,
+    constraint workers_pkey primary key (id),
+    constraint workers_heartbeat_timeout_is_positive check (heartbeat_timeout > interval '0')
+)
+with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
+
+comment on table currant.workers is
+'A worker process, from register_worker until deregister_worker or, for one that died, a day after.';
+comment on column currant.workers.waiting_until is
+'Until then it sleeps and wants to be notified of work in its queues.';
+comment on column currant.workers.died_at is
+'When its heartbeat was found to be over its timeout; from then on its calls are refused.';
+
+commit;

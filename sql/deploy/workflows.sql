@@ -1,0 +1,37 @@
+-- Deploy currant:workflows to pg
+-- requires: schema
+
+begin;
+
+create table currant.workflows (
+    execution_id uuid not null,
+    queue text not null,
+    rank integer not null,
+    timeout interval not null,
+    version integer not null,
+    last_event integer not null default 0,
+    last_command integer not null default 0,
+    last_at timestamptz not null,
+    last_token bigint,
+    open_children integer not null default 0,
+    used interval not null default interval '0',
+    active_since timestamptz,
+    is_deadline_armed boolean not null default false,
+    lost_activations integer not null default 0,
+    refused_ends integer not null default 0,
+    blocked_reason text,
+    constraint workflows_pkey primary key (execution_id),
+    constraint workflows_open_children_is_not_negative check (open_children >= 0)
+)
+with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);
+
+comment on table currant.workflows is
+'Progress of an open workflow; the row goes when the workflow ends. Its row lock orders everything that moves the workflow: the claim, advance, and the ends that come from outside.';
+comment on column currant.workflows.last_token is
+'Token of the last accepted advance: how its repetition is recognised.';
+comment on column currant.workflows.used is
+'Time in which it had something to run, up to active_since: what its timeout is compared with.';
+comment on column currant.workflows.rank is
+'Rank of its wake rows in ready.';
+
+commit;

@@ -1,0 +1,10 @@
+-- Revert currant:advance from pg
+
+begin;
+
+drop function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb);
+drop function currant._advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb);
+drop function currant._carry_out(uuid, jsonb, timestamptz);
+drop function currant._start_tasks(uuid, uuid, jsonb, timestamptz);
+
+commit;

@@ -1,0 +1,8 @@
+-- Revert currant:attempts from pg
+
+begin;
+
+drop table currant.progress;
+drop table currant.attempts;
+
+commit;

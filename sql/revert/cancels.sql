@@ -1,0 +1,7 @@
+-- Revert currant:cancels from pg
+
+begin;
+
+drop table currant.cancels;
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:delayed from pg
+
+begin;
+
+drop table currant.delayed;
+
+commit;

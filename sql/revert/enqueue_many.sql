@@ -1,0 +1,9 @@
+-- Revert currant:enqueue_many from pg
+
+begin;
+
+drop function currant.enqueue_many(text, jsonb[], jsonb, uuid[]);
+drop function currant._enqueue(text, jsonb[], jsonb, uuid[], text[]);
+drop function currant._claim_key(text, text, uuid, boolean);
+
+commit;

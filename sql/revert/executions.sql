@@ -1,0 +1,7 @@
+-- Revert currant:executions from pg
+
+begin;
+
+drop table currant.executions;
+
+commit;

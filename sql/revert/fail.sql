@@ -1,0 +1,7 @@
+-- Revert currant:fail from pg
+
+begin;
+
+drop function currant.fail(uuid, uuid, bigint, jsonb, interval);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:functions from pg
+
+begin;
+
+drop table currant.functions;
+
+commit;

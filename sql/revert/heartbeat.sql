@@ -1,0 +1,7 @@
+-- Revert currant:heartbeat from pg
+
+begin;
+
+drop function currant.heartbeat(uuid, uuid[], bigint[], jsonb[]);
+
+commit;

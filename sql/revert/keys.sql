@@ -1,0 +1,7 @@
+-- Revert currant:keys from pg
+
+begin;
+
+drop table currant.keys;
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:leases from pg
+
+begin;
+
+drop table currant.leases;
+
+commit;

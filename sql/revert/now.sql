@@ -1,0 +1,7 @@
+-- Revert currant:now from pg
+
+begin;
+
+drop function currant._now();
+
+commit;

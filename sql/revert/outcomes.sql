@@ -1,0 +1,7 @@
+-- Revert currant:outcomes from pg
+
+begin;
+
+drop table currant.outcomes;
+
+commit;

@@ -1,0 +1,8 @@
+-- Revert currant:policy from pg
+
+begin;
+
+drop function currant._policy(text, jsonb);
+drop function currant._check_options(jsonb, text[]);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:read_history from pg
+
+begin;
+
+drop function currant.history(uuid, integer);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:read_settings from pg
+
+begin;
+
+drop function currant.settings();
+
+commit;

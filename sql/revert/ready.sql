@@ -1,0 +1,7 @@
+-- Revert currant:ready from pg
+
+begin;
+
+drop table currant.ready;
+
+commit;

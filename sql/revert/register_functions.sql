@@ -1,0 +1,7 @@
+-- Revert currant:register_functions from pg
+
+begin;
+
+drop function currant.register_functions(jsonb);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:register_worker from pg
+
+begin;
+
+drop function currant.register_worker(jsonb);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:result from pg
+
+begin;
+
+drop function currant.result(uuid);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:resume from pg
+
+begin;
+
+drop function currant.resume(uuid);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:retry from pg
+
+begin;
+
+drop function currant.retry(uuid, jsonb);
+
+commit;

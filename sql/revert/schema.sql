@@ -1,0 +1,7 @@
+-- Revert currant:schema from pg
+
+begin;
+
+drop schema currant;
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:settings from pg
+
+begin;
+
+drop table currant.configuration;
+
+commit;

@@ -1,0 +1,8 @@
+-- Revert currant:signal from pg
+
+begin;
+
+drop function currant.signal(uuid, text, jsonb, jsonb);
+drop function currant._deliver(uuid, text, jsonb, uuid);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:status from pg
+
+begin;
+
+drop function currant.status(uuid);
+
+commit;

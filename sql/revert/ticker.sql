@@ -1,0 +1,7 @@
+-- Revert currant:ticker from pg
+
+begin;
+
+drop table currant.ticker;
+
+commit;

@@ -1,0 +1,13 @@
+-- Revert currant:types from pg
+
+begin;
+
+drop type currant._taken;
+drop type currant._policy;
+drop type currant.tick_result;
+drop type currant.heartbeat_answer;
+drop type currant.execution_state;
+drop type currant.history_entry;
+drop type currant.claimed;
+
+commit;

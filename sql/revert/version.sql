@@ -1,0 +1,7 @@
+-- Revert currant:version from pg
+
+begin;
+
+drop function currant.version();
+
+commit;

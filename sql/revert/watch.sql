@@ -1,0 +1,7 @@
+-- Revert currant:watch from pg
+
+begin;
+
+drop function currant.watch(uuid, interval);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:watchers from pg
+
+begin;
+
+drop table currant.watchers;
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:workers from pg
+
+begin;
+
+drop table currant.workers;
+
+commit;

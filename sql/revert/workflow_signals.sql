@@ -1,0 +1,7 @@
+-- Revert currant:workflow_signals from pg
+
+begin;
+
+drop view currant.workflow_signals;
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:workflows from pg
+
+begin;
+
+drop table currant.workflows;
+
+commit;

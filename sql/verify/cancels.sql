@@ -1,0 +1,12 @@
+-- Verify currant:cancels on pg
+
+begin;
+
+select
+    execution_id,
+    reason,
+    requested_at
+from currant.cancels
+where false;
+
+rollback;

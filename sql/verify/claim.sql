@@ -1,0 +1,15 @@
+-- Verify currant:claim on pg
+
+begin;
+
+select 'currant._take(text, boolean, integer, jsonb)'::regprocedure;
+
+select 'currant._admit_workflows(currant._taken, text)'::regprocedure;
+
+select 'currant._inbox_of(uuid)'::regprocedure;
+
+select 'currant._claimed(uuid, uuid[], bigint[], integer[], bigint[])'::regprocedure;
+
+select 'currant.claim(uuid, text[], integer, integer, jsonb)'::regprocedure;
+
+rollback;

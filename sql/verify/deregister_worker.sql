@@ -1,0 +1,7 @@
+-- Verify currant:deregister_worker on pg
+
+begin;
+
+select 'currant.deregister_worker(uuid)'::regprocedure;
+
+rollback;

@@ -1,0 +1,7 @@
+-- Verify currant:enqueue on pg
+
+begin;
+
+select 'currant.enqueue(text, jsonb, jsonb)'::regprocedure;
+
+rollback;

@@ -1,0 +1,11 @@
+-- Verify currant:enqueue_many on pg
+
+begin;
+
+select 'currant._claim_key(text, text, uuid, boolean)'::regprocedure;
+
+select 'currant._enqueue(text, jsonb[], jsonb, uuid[], text[])'::regprocedure;
+
+select 'currant.enqueue_many(text, jsonb[], jsonb, uuid[])'::regprocedure;
+
+rollback;

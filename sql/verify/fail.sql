@@ -1,0 +1,7 @@
+-- Verify currant:fail on pg
+
+begin;
+
+select 'currant.fail(uuid, uuid, bigint, jsonb, interval)'::regprocedure;
+
+rollback;

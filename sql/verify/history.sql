@@ -1,0 +1,19 @@
+-- Verify currant:history on pg
+
+begin;
+
+select
+    workflow_id,
+    event,
+    position,
+    kind,
+    number,
+    name,
+    payload,
+    child_id,
+    source,
+    at
+from currant.history_entries
+where false;
+
+rollback;

@@ -1,0 +1,7 @@
+-- Verify currant:now on pg
+
+begin;
+
+select 'currant._now()'::regprocedure;
+
+rollback;

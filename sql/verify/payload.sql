@@ -1,0 +1,7 @@
+-- Verify currant:payload on pg
+
+begin;
+
+select 'currant._check_size(text, bigint)'::regprocedure;
+
+rollback;

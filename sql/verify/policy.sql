@@ -1,0 +1,9 @@
+-- Verify currant:policy on pg
+
+begin;
+
+select 'currant._check_options(jsonb, text[])'::regprocedure;
+
+select 'currant._policy(text, jsonb)'::regprocedure;
+
+rollback;

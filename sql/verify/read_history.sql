@@ -1,0 +1,7 @@
+-- Verify currant:read_history on pg
+
+begin;
+
+select 'currant.history(uuid, integer)'::regprocedure;
+
+rollback;

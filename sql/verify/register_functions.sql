@@ -1,0 +1,7 @@
+-- Verify currant:register_functions on pg
+
+begin;
+
+select 'currant.register_functions(jsonb)'::regprocedure;
+
+rollback;

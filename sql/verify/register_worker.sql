@@ -1,0 +1,7 @@
+-- Verify currant:register_worker on pg
+
+begin;
+
+select 'currant.register_worker(jsonb)'::regprocedure;
+
+rollback;

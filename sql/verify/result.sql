@@ -1,0 +1,7 @@
+-- Verify currant:result on pg
+
+begin;
+
+select 'currant.result(uuid)'::regprocedure;
+
+rollback;

@@ -1,0 +1,7 @@
+-- Verify currant:resume on pg
+
+begin;
+
+select 'currant.resume(uuid)'::regprocedure;
+
+rollback;

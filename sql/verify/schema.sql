@@ -1,0 +1,7 @@
+-- Verify currant:schema on pg
+
+begin;
+
+select 'currant'::regnamespace;
+
+rollback;

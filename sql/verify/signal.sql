@@ -1,0 +1,9 @@
+-- Verify currant:signal on pg
+
+begin;
+
+select 'currant._deliver(uuid, text, jsonb, uuid)'::regprocedure;
+
+select 'currant.signal(uuid, text, jsonb, jsonb)'::regprocedure;
+
+rollback;

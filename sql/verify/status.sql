@@ -1,0 +1,7 @@
+-- Verify currant:status on pg
+
+begin;
+
+select 'currant.status(uuid)'::regprocedure;
+
+rollback;

@@ -1,0 +1,7 @@
+-- Verify currant:uuid7 on pg
+
+begin;
+
+select 'currant._uuid7()'::regprocedure;
+
+rollback;

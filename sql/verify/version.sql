@@ -1,0 +1,7 @@
+-- Verify currant:version on pg
+
+begin;
+
+select 'currant.version()'::regprocedure;
+
+rollback;

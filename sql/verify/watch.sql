@@ -1,0 +1,7 @@
+-- Verify currant:watch on pg
+
+begin;
+
+select 'currant.watch(uuid, interval)'::regprocedure;
+
+rollback;

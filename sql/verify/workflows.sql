@@ -1,0 +1,25 @@
+-- Verify currant:workflows on pg
+
+begin;
+
+select
+    execution_id,
+    queue,
+    rank,
+    timeout,
+    version,
+    last_event,
+    last_command,
+    last_at,
+    last_token,
+    open_children,
+    used,
+    active_since,
+    is_deadline_armed,
+    lost_activations,
+    refused_ends,
+    blocked_reason
+from currant.workflows
+where false;
+
+rollback;
