@@ -2,7 +2,7 @@
 -- requires: workflows
 -- requires: history
 -- requires: inbox
--- requires: cancel
+-- requires: end_workflow
 -- requires: release_many
 -- requires: policy
 -- requires: payload
@@ -31,6 +31,12 @@ begin
     from jsonb_array_elements(commands) as c (value)
     where c.value ->> 'kind' = 'task';
     perform currant._check_size('arguments', _bytes);
+    perform currant._check_options(coalesce(c.value -> 'payload' -> 'options', '{}'), array[
+        'kind', 'queue', 'priority', 'delay', 'run_at', 'retries', 'timeout', 'version', 'headers',
+        'retry_delay', 'retry_backoff', 'retry_max_delay'
+    ])
+    from jsonb_array_elements(commands) as c (value)
+    where c.value ->> 'kind' = 'task';
 
     with wanted as materialized (
         select
@@ -38,7 +44,6 @@ begin
             c.value ->> 'name' as function,
             (c.value -> 'payload' ->> 'id')::uuid as id,
             coalesce(c.value -> 'payload' -> 'args', '{}') as args,
-            c.value -> 'payload' ->> 'key' as key,
             currant._policy(c.value ->> 'name', coalesce(c.value -> 'payload' -> 'options', '{}')) as policy
         from jsonb_array_elements(commands) as c (value)
         where
@@ -98,7 +103,10 @@ begin
     insert into currant.delayed (execution_id, kind, number, due_at)
     select
         _carry_out.workflow_id, 'timer', (c.value ->> 'number')::integer,
-        _carry_out.at + make_interval(secs => (c.value -> 'payload' ->> 'seconds')::double precision)
+        greatest(
+            _carry_out.at + make_interval(secs => (c.value -> 'payload' ->> 'seconds')::double precision),
+            currant._now()
+        )
     from jsonb_array_elements(commands) as c (value)
     where c.value ->> 'kind' = 'timer';
 
@@ -128,6 +136,10 @@ begin
                     end if;
                 end if;
             when 'queue' then
+                perform currant._check_options(coalesce(_command -> 'payload' -> 'options', '{}'), array[
+                    'kind', 'queue', 'priority', 'delay', 'run_at', 'retries', 'timeout', 'key', 'key_scope',
+                    'version', 'headers', 'retry_delay', 'retry_backoff', 'retry_max_delay'
+                ]);
                 perform currant._enqueue(
                     _command ->> 'name',
                     array[coalesce(_command -> 'payload' -> 'args', '{}')],
@@ -139,6 +151,7 @@ begin
                     end
                 );
             when 'signal' then
+                perform currant._check_size('payload', pg_column_size(_command -> 'payload' -> 'payload'));
                 perform currant._deliver(
                     (_command -> 'payload' ->> 'execution')::uuid,
                     _command ->> 'name',
@@ -188,6 +201,16 @@ declare
         where c.value ->> 'kind' in ('complete', 'fail', 'cancelled')
     );
 begin
+    -- A key that an application's open transaction has just taken is not waited for.
+    if exists (
+        select from jsonb_array_elements(commands) as c (value)
+        where
+            c.value ->> 'kind' = 'queue'
+            and not currant._try_key(c.value ->> 'name', c.value -> 'payload' -> 'options' ->> 'key')
+    ) then
+        return 'busy';
+    end if;
+
     select
         w.last_event, w.last_command, w.last_at, w.last_token, w.open_children, w.used, w.active_since, w.timeout,
         w.is_deadline_armed, w.refused_ends, w.blocked_reason
@@ -351,7 +374,11 @@ begin
     where w.execution_id = _advance.execution;
     if _workflow.blocked_reason is not null then
         delete from currant.delayed as d
-        where d.execution_id = _advance.execution and d.kind = 'blocked';
+        where d.ctid = any (array(
+            select c.ctid from currant.delayed as c
+            where c.execution_id = _advance.execution and c.kind = 'blocked'
+            for update skip locked
+        ));
     end if;
     if not _workflow.is_deadline_armed and _workflow.open_children - _ended_children + _started > 0 then
         insert into currant.delayed (execution_id, kind, due_at)

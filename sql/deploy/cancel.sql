@@ -1,145 +1,29 @@
 -- Deploy currant:cancel to pg
--- requires: end_execution
--- requires: cancels
--- requires: delayed
+-- requires: end_workflow
+-- requires: execution_status
 -- requires: enter_worker
 
 begin;
 
--- Not begun: the row that would start it is taken out and the execution ends here. Running: the request stays in
--- cancels, and the worker is told. In between it is found in none of the tables for a moment, or its row is locked
--- by a claim: it is looked for again, and in the end the request, which every path that re-queues reads, decides.
-create or replace function currant._cancel_task(execution_id uuid, reason text, at timestamptz)
-returns text
-language plpgsql
-volatile
+create or replace function currant._is_idle(workflow_id uuid)
+returns boolean
+language sql
+stable
 set search_path = pg_catalog, pg_temp
-as $$
-declare
-    _attempt integer;
-    _worker uuid;
-    _status text;
-begin
-    select o.status into _status from currant.outcomes as o where o.execution_id = _cancel_task.execution_id;
-    if found then
-        return _status;
-    end if;
-    insert into currant.cancels (execution_id, reason, requested_at)
-    values (_cancel_task.execution_id, _cancel_task.reason, _cancel_task.at)
-    on conflict on constraint cancels_pkey do nothing;
-
-    for _i in 1 .. 3
-    loop
-        delete from currant.ready as r
-        where r.ctid = any (array(
-            select c.ctid from currant.ready as c
-            where c.execution_id = _cancel_task.execution_id
-            for update skip locked
-        ))
-        returning r.attempt into _attempt;
-        if not found then
-            delete from currant.delayed as d
-            where d.ctid = any (array(
-                select c.ctid from currant.delayed as c
-                where c.execution_id = _cancel_task.execution_id
-                for update skip locked
-            ))
-            returning d.attempt into _attempt;
-        end if;
-        if found then
-            perform currant._end_unsuccessfully(
-                execution_id, 'cancelled', currant._cancelled_error(reason), _attempt - 1, null, null, null, at
-            );
-            return 'cancelled';
-        end if;
-
-        select l.worker_id into _worker
-        from currant.leases as l
-        where l.execution_id = _cancel_task.execution_id;
-        if found then
-            perform pg_notify('currant_cancel', _worker::text);
-            return 'running';
-        end if;
-
-        select o.status into _status from currant.outcomes as o where o.execution_id = _cancel_task.execution_id;
-        if found then
-            return _status;
-        end if;
-    end loop;
-    return 'pending';
-end
-$$;
-
-comment on function currant._cancel_task(uuid, text, timestamptz) is
-'Cancels a task: ends it if it is not running, else leaves the request for its worker. Returns the status afterwards.';
-
-revoke all on function currant._cancel_task(uuid, text, timestamptz) from public;
-
-create or replace function currant._end_workflow(
-    execution_id uuid,
-    status text,
-    result jsonb,
-    error jsonb,
-    token bigint,
-    worker_id uuid,
-    at timestamptz
-)
-returns void
-language plpgsql
-volatile
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-    _child uuid;
-    _open_children integer;
-    _started_at timestamptz;
-begin
-    delete from currant.workflows as w
-    where w.execution_id = _end_workflow.execution_id
-    returning w.open_children into _open_children;
-    delete from currant.inbox as i where i.workflow_id = _end_workflow.execution_id;
-    delete from currant.delayed as d
-    where d.ctid = any (array(
-        select c.ctid from currant.delayed as c
-        where c.execution_id = _end_workflow.execution_id
-        for update skip locked
-    ));
-    delete from currant.ready as r
-    where r.ctid = any (array(
-        select c.ctid from currant.ready as c
-        where c.execution_id = _end_workflow.execution_id
-        for update skip locked
-    ));
-    select h.at into _started_at
-    from currant.history_entries as h
-    where h.workflow_id = _end_workflow.execution_id and h.event = 1 and h.position = 0;
-
-    insert into currant.outcomes (
-        execution_id, status, result, error, attempt, token, worker_id, started_at, finished_at
-    ) values (
-        _end_workflow.execution_id, _end_workflow.status, _end_workflow.result, _end_workflow.error, 1,
-        _end_workflow.token, _end_workflow.worker_id, _started_at, _end_workflow.at
+begin atomic
+    select exists (
+        select from currant.workflows as w
+        where
+            w.execution_id = _is_idle.workflow_id
+            and (w.last_event = 0 or w.blocked_reason is not null)
+            and not exists (select from currant.leases as l where l.execution_id = w.execution_id)
     );
+end;
 
-    if _open_children > 0 then
-        for _child in
-            select e.id
-            from currant.executions as e
-            where
-                e.parent_id = _end_workflow.execution_id
-                and not exists (select from currant.outcomes as o where o.execution_id = e.id)
-            order by e.id
-        loop
-            perform currant._cancel_task(_child, 'the workflow has ended', at);
-        end loop;
-    end if;
-end
-$$;
+comment on function currant._is_idle(uuid) is
+'Whether a workflow is open, but has not begun or is blocked, and nobody runs it.';
 
-comment on function currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) is
-'Ends a workflow whose row the caller has locked, and cancels the tasks it still has open.';
-
-revoke all on function currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) from public;
+revoke all on function currant._is_idle(uuid) from public;
 
 create or replace function currant.cancel(execution uuid, reason text default null)
 returns text
@@ -152,8 +36,6 @@ declare
     _now timestamptz := currant._now();
     _kind text;
     _status text;
-    _last_event integer;
-    _blocked_reason text;
 begin
     perform currant._require_read_committed();
     select e.kind, o.status into _kind, _status
@@ -172,32 +54,42 @@ begin
         return currant._cancel_task(execution, reason, _now);
     end if;
 
-    -- A workflow that has not begun, or is blocked, has nobody to ask: it ends here. Its row is tried, not waited
-    -- for: whoever holds it is about to run it, and then it gets the request as an event.
-    select w.last_event, w.blocked_reason into _last_event, _blocked_reason
-    from currant.workflows as w
-    where w.execution_id = cancel.execution
-    for update skip locked;
-    if found
-        and (_last_event = 0 or _blocked_reason is not null)
-        and not exists (select from currant.leases as l where l.execution_id = cancel.execution)
-    then
-        perform currant._end_workflow(
-            execution, 'cancelled', null, currant._cancelled_error(reason), null, null, _now
-        );
-        return 'cancelled';
+    -- A workflow that has not begun, or is blocked, has nobody to ask: it ends here. Otherwise its row must not stay
+    -- locked until the caller commits, so it is read first, and undoing the block frees a lock taken in vain.
+    if currant._is_idle(execution) then
+        begin
+            perform from currant.workflows as w where w.execution_id = cancel.execution for update skip locked;
+            if found and currant._is_idle(execution) then
+                perform currant._end_workflow(
+                    execution, 'cancelled', null, currant._cancelled_error(reason), null, null, _now
+                );
+                return 'cancelled';
+            end if;
+            raise exception using errcode = 'KR000', message = 'not idle any more';
+        exception when sqlstate 'KR000' then
+            null;
+        end;
     end if;
 
-    insert into currant.cancels (execution_id, reason, requested_at)
-    values (cancel.execution, cancel.reason, _now)
-    on conflict on constraint cancels_pkey do nothing;
-    if found then
-        insert into currant.inbox (workflow_id, kind, payload, arrived_at)
-        values (cancel.execution, 'cancel_requested', jsonb_build_object('reason', cancel.reason), _now);
+    if not exists (select from currant.cancels as c where c.execution_id = cancel.execution) then
+        with open as (
+            select w.execution_id, w.queue, w.rank
+            from currant.workflows as w
+            where w.execution_id = cancel.execution
+        ),
+        requested as (
+            insert into currant.cancels (execution_id, reason, requested_at)
+            select o.execution_id, cancel.reason, _now
+            from open as o
+        ),
+        told as (
+            insert into currant.inbox (workflow_id, kind, payload, arrived_at)
+            select o.execution_id, 'cancel_requested', jsonb_build_object('reason', cancel.reason), _now
+            from open as o
+        )
         insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-        select w.execution_id, w.queue, w.rank, 0, true
-        from currant.workflows as w
-        where w.execution_id = cancel.execution;
+        select o.execution_id, o.queue, o.rank, 0, true
+        from open as o;
     end if;
     return coalesce((select s.status from currant.execution_status as s where s.id = cancel.execution), 'suspended');
 end

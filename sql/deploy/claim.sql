@@ -7,7 +7,7 @@
 -- requires: attempts
 -- requires: types
 -- requires: enter_worker
--- requires: end_execution
+-- requires: end_workflow
 
 begin;
 
@@ -81,9 +81,10 @@ revoke all on function currant._take(text, boolean, integer, jsonb) from public;
 
 -- The workflow's row lock decides between claims of the same workflow; it is tried, never waited for. Once it is
 -- held, a fresh statement sees every lease and event committed before. What becomes of the wake row that was taken:
--- row locked by another: put back; workflow ended: gone, with what arrived too late; leased: gone, because the
+-- row locked by another: comes back in a moment; workflow ended: gone, with what arrived too late (signals
+-- stay to be seen); leased: gone, because the
 -- holder's advance looks into the inbox after us; nothing to do: gone.
-create or replace function currant._admit_workflows(taken currant._taken, queue text)
+create or replace function currant._admit_workflows(taken currant._taken)
 returns uuid[]
 language plpgsql
 volatile
@@ -93,6 +94,8 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
+    _now timestamptz := currant._now();
+    _cancelled record;
     _locked uuid[];
     _admitted uuid[];
     _late uuid[];
@@ -110,17 +113,41 @@ begin
     from unnest(taken.ids) as i (id)
     where i.id <> all (_locked);
     if _late <> '{}' then
-        insert into currant.ready (seq, execution_id, queue, rank, attempt, is_workflow)
-        overriding system value
-        select t.seq, t.id, _admit_workflows.queue, t.rank, t.attempt, true
-        from unnest(taken.ids, taken.attempts, taken.ranks, taken.seqs) as t (id, attempt, rank, seq)
+        insert into currant.delayed (execution_id, kind, number, due_at, attempt)
+        select distinct t.id, 'wake', t.attempt, _now + interval '50 milliseconds', t.attempt
+        from unnest(taken.ids, taken.attempts) as t (id, attempt)
         join currant.workflows as w on w.execution_id = t.id
-        where t.id = any (_late);
+        where t.id = any (_late)
+        order by t.id, t.attempt
+        on conflict on constraint delayed_pkey do nothing;
         delete from currant.inbox as i
-        where
-            i.workflow_id = any (_late)
-            and not exists (select from currant.workflows as w where w.execution_id = i.workflow_id);
+        where i.ctid = any (array(
+            select x.ctid
+            from currant.inbox as x
+            where
+                x.workflow_id = any (_late)
+                and x.kind <> 'signal_received'
+                and not exists (select from currant.workflows as w where w.execution_id = x.workflow_id)
+            for update skip locked
+        ));
     end if;
+
+    for _cancelled in
+        select w.execution_id, c.reason
+        from currant.workflows as w
+        cross join lateral (
+            select x.reason from currant.cancels as x where x.execution_id = w.execution_id limit 1
+        ) as c
+        where
+            w.execution_id = any (_locked)
+            and w.last_event = 0
+            and not exists (select from currant.leases as l where l.execution_id = w.execution_id)
+    loop
+        perform currant._end_workflow(
+            _cancelled.execution_id, 'cancelled', null, currant._cancelled_error(_cancelled.reason),
+            null, null, _now
+        );
+    end loop;
 
     select coalesce(array_agg(w.execution_id), '{}') into _admitted
     from (
@@ -152,10 +179,10 @@ begin
 end
 $$;
 
-comment on function currant._admit_workflows(currant._taken, text) is
-'Of the workflows whose wake rows a claim took, those that it may lease: locked, unleased, with something to do. Removes their other wake rows.';
+comment on function currant._admit_workflows(currant._taken) is
+'Of the workflows whose wake rows a claim took, those that it may lease: locked, unleased, with something to do. Removes their other wake rows, and ends those that were cancelled before they began.';
 
-revoke all on function currant._admit_workflows(currant._taken, text) from public;
+revoke all on function currant._admit_workflows(currant._taken) from public;
 
 create or replace function currant._inbox_of(workflow_id uuid)
 returns jsonb
@@ -217,7 +244,7 @@ begin atomic
         e.created_at,
         l.claimed_at,
         e.timeout,
-        case when l.attempt > 1 then (select p.details from currant.progress as p where p.execution_id = e.id) end,
+        (select p.details from currant.progress as p where p.execution_id = e.id),
         w.last_event,
         w.last_command,
         case when l.is_workflow then currant._inbox_of(e.id) end
@@ -265,6 +292,7 @@ declare
     _workflow_ranks integer[] := array[]::integer[];
     _workflow_seqs bigint[] := array[]::bigint[];
     _tokens bigint[];
+    _wanted integer;
     _wait double precision := (hints ->> 'wait')::double precision;
 begin
     if queues is null or tasks is null or workflows is null or tasks < 0 or workflows < 0 then
@@ -289,7 +317,9 @@ begin
             t.id, 'cancelled', currant._cancelled_error(c.reason), t.attempt - 1, null, null, null, _now
         )
         from unnest(_ids, _attempts) as t (id, attempt)
-        join currant.cancels as c on c.execution_id = t.id;
+        cross join lateral (
+            select x.reason from currant.cancels as x where x.execution_id = t.id limit 1
+        ) as c;
         select
             coalesce(array_agg(t.id order by t.n), '{}'), coalesce(array_agg(t.attempt order by t.n), '{}'),
             coalesce(array_agg(t.rank order by t.n), '{}'), coalesce(array_agg(t.seq order by t.n), '{}')
@@ -309,8 +339,10 @@ begin
             order by t.n
             returning l.execution_id, l.token
         )
-        select array_agg(l.token order by t.n) into _tokens
-        from unnest(_ids) with ordinality as t (id, n)
+        select array_agg(t.id order by t.n), array_agg(l.token order by t.n), array_agg(t.rank order by t.n),
+            array_agg(t.seq order by t.n)
+        into _ids, _tokens, _ranks, _seqs
+        from unnest(_ids, _ranks, _seqs) with ordinality as t (id, rank, seq, n)
         join leased as l on l.execution_id = t.id;
         return query select c.* from currant._claimed(worker, _ids, _tokens, _ranks, _seqs) as c;
     end if;
@@ -318,22 +350,27 @@ begin
     foreach _queue in array queues
     loop
         exit when cardinality(_workflow_ids) >= workflows;
-        _taken := currant._take(
-            _queue, true, workflows - cardinality(_workflow_ids), hints -> 'marks' -> _queue -> 'w'
-        );
-        continue when _taken.ids = '{}';
-        with admitted as (
-            select distinct on (t.id) t.id, t.rank, t.seq
-            from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
-            join unnest(currant._admit_workflows(_taken, _queue)) as a (id) on a.id = t.id
-            order by t.id, t.rank, t.seq
-        )
-        select
-            _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
-            _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
-            _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}')
-        into _workflow_ids, _workflow_ranks, _workflow_seqs
-        from admitted as a;
+        -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.
+        for _round in 1 .. 10
+        loop
+            _wanted := workflows - cardinality(_workflow_ids);
+            _taken := currant._take(_queue, true, _wanted, hints -> 'marks' -> _queue -> 'w');
+            exit when _taken.ids = '{}';
+            with admitted as (
+                select distinct on (t.id) t.id, t.rank, t.seq
+                from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
+                join unnest(currant._admit_workflows(_taken)) as a (id) on a.id = t.id
+                order by t.id, t.rank, t.seq
+            )
+            select
+                _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
+                _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
+                _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}')
+            into _workflow_ids, _workflow_ranks, _workflow_seqs
+            from admitted as a
+            where a.id <> all (_workflow_ids);
+            exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= workflows;
+        end loop;
     end loop;
 
     if cardinality(_workflow_ids) > 0 then

@@ -10,7 +10,12 @@
 
 begin;
 
-create or replace function currant._take_leases(worker uuid, executions uuid[], tokens bigint[])
+create or replace function currant._take_leases(
+    worker uuid,
+    executions uuid[],
+    tokens bigint[],
+    with_workflows boolean
+)
 returns setof currant.leases
 language sql
 volatile
@@ -25,7 +30,7 @@ as $$
         select l.ctid
         from unnest(_take_leases.executions, _take_leases.tokens) as t (execution_id, token)
         join currant.leases as l on l.execution_id = t.execution_id and l.token = t.token
-        where l.worker_id = _take_leases.worker
+        where l.worker_id = _take_leases.worker and (not l.is_workflow or _take_leases.with_workflows)
         order by l.execution_id, l.token
         for update of l skip locked
     ))
@@ -34,10 +39,10 @@ as $$
         d.claimed_at, d.deadline_at
 $$;
 
-comment on function currant._take_leases(uuid, uuid[], bigint[]) is
-'Deletes and returns those of the given leases that the worker holds and nobody has locked. Whoever has deleted a lease decides alone how its run ends.';
+comment on function currant._take_leases(uuid, uuid[], bigint[], boolean) is
+'Deletes and returns those of the given leases that the worker holds and nobody has locked. Those of workflows are left alone unless asked for: only advance ends an activation. Whoever has deleted a lease decides alone how its run ends.';
 
-revoke all on function currant._take_leases(uuid, uuid[], bigint[]) from public;
+revoke all on function currant._take_leases(uuid, uuid[], bigint[], boolean) from public;
 
 create or replace function currant._words(
     worker uuid,
@@ -117,14 +122,13 @@ begin
     -- One statement: the lease goes, the outcome comes, the parent is told and woken, or nothing of it.
     with ended as (
         select l.execution_id, l.token, l.attempt, l.worker_id, l.parent_id, l.command_number, l.claimed_at
-        from currant._take_leases(worker, executions, tokens) as l
-        where not l.is_workflow
+        from currant._take_leases(worker, executions, tokens, false) as l
     ),
     stored as (
         insert into currant.outcomes (
             execution_id, status, result, attempt, token, worker_id, started_at, finished_at
         )
-        select
+        select distinct on (e.token)
             e.execution_id, 'completed', coalesce(t.result, 'null'), e.attempt, e.token, e.worker_id,
             e.claimed_at, _now
         from unnest(executions, tokens, results) as t (execution_id, token, result)

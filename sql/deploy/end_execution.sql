@@ -13,7 +13,8 @@
 
 begin;
 
--- Inserts only, so that whoever ends a task waits for nobody. A parent that ends meanwhile leaves a row in the inbox
+-- Inserts only, so that whoever ends a task waits for nobody, and in one statement, so that both rows are there or
+-- none. A parent that ends meanwhile leaves a row in the inbox
 -- of nobody; the claim that meets its wake row removes both.
 create or replace function currant._tell_parent(
     parent_id uuid,
@@ -29,17 +30,21 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into currant.inbox (workflow_id, kind, number, payload, child_id, arrived_at)
-    select
-        w.execution_id, _tell_parent.kind, _tell_parent.command_number, _tell_parent.payload,
-        _tell_parent.child_id, _tell_parent.at
-    from currant.workflows as w
-    where w.execution_id = _tell_parent.parent_id;
-
+    with parent as (
+        select w.execution_id, w.queue, w.rank
+        from currant.workflows as w
+        where w.execution_id = _tell_parent.parent_id
+    ),
+    told as (
+        insert into currant.inbox (workflow_id, kind, number, payload, child_id, arrived_at)
+        select
+            p.execution_id, _tell_parent.kind, _tell_parent.command_number, _tell_parent.payload,
+            _tell_parent.child_id, _tell_parent.at
+        from parent as p
+    )
     insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-    select w.execution_id, w.queue, w.rank, 0, true
-    from currant.workflows as w
-    where w.execution_id = _tell_parent.parent_id;
+    select p.execution_id, p.queue, p.rank, 0, true
+    from parent as p;
 end
 $$;
 
@@ -73,7 +78,11 @@ begin
         _end_unsuccessfully.execution_id, _end_unsuccessfully.status, _end_unsuccessfully.error,
         _end_unsuccessfully.attempt, _end_unsuccessfully.token, _end_unsuccessfully.worker_id,
         _end_unsuccessfully.started_at, _end_unsuccessfully.at
-    );
+    )
+    on conflict on constraint outcomes_pkey do nothing;
+    if not found then
+        return;
+    end if;
     select e.parent_id, e.command_number into _parent_id, _number
     from currant.executions as e
     where e.id = _end_unsuccessfully.execution_id;
@@ -114,6 +123,8 @@ declare
     _delay interval;
     _queue text;
     _rank integer;
+    -- What the database decided is no completion that its worker could repeat.
+    _ender bigint := case when not error ? 'enforced' then token end;
 begin
     insert into currant.attempts (execution_id, token, attempt, worker_id, started_at, ended_at, error)
     values (
@@ -126,7 +137,7 @@ begin
     where c.execution_id = _attempt_failed.execution_id;
     if found then
         perform currant._end_unsuccessfully(
-            execution_id, 'cancelled', currant._cancelled_error(_reason), attempt, token, worker_id, started_at, at
+            execution_id, 'cancelled', currant._cancelled_error(_reason), attempt, _ender, worker_id, started_at, at
         );
         return;
     end if;
@@ -145,7 +156,7 @@ begin
 
     if attempt >= _max_attempts or error -> 'retryable' = 'false' then
         perform currant._end_unsuccessfully(
-            execution_id, 'failed', error, attempt, token, worker_id, started_at, at
+            execution_id, 'failed', error, attempt, _ender, worker_id, started_at, at
         );
     elsif _delay > interval '0' then
         insert into currant.delayed (execution_id, kind, due_at, attempt)

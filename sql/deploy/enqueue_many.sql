@@ -12,6 +12,20 @@
 
 begin;
 
+create or replace function currant._try_key(function text, key text)
+returns boolean
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select key is null or pg_try_advisory_xact_lock(hashtextextended(function || ' ' || key, 1));
+end;
+
+comment on function currant._try_key(text, text) is
+'Whether the key can be claimed without waiting for another transaction; from then on others wait for this one.';
+
+revoke all on function currant._try_key(text, text) from public;
+
 -- An insert that meets the same key waits for the other caller's commit; a single "insert … on conflict do nothing
 -- returning" would then return no row although one exists, hence the loop. Keys are taken in sorted order, so that
 -- two batches with the same keys cannot deadlock.
@@ -25,6 +39,7 @@ declare
     _holder uuid;
     _result uuid;
 begin
+    perform pg_advisory_xact_lock(hashtextextended(function || ' ' || key, 1));
     while _result is null
     loop
         insert into currant.keys as k (function, key, execution_id)
@@ -112,7 +127,8 @@ begin
         end loop;
     end if;
 
-    -- An id that is there already, or whose key is another's, is left alone: the call may be a repetition.
+    -- An id that is there already, or whose key is another's, is left alone: the call may be a repetition. In the
+    -- order of ids, so that two calls with the same ids cannot deadlock.
     with inserted as (
         insert into currant.executions as e (
             id, kind, function, version, queue, priority, args, max_attempts, timeout,
@@ -123,7 +139,7 @@ begin
             _policy.max_attempts, _policy.timeout, _policy.retry_delay, _policy.retry_backoff,
             _policy.retry_max_delay, i.id, i.key, _policy.headers, _now
         from unnest(_ids, args, _enqueue.keys) with ordinality as i (id, args, key, n)
-        order by i.n
+        order by i.id
         on conflict on constraint executions_pkey do nothing
         returning e.id
     )
@@ -144,7 +160,9 @@ begin
     else
         insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
         select i.id, _policy.queue, 1 - 2 * _policy.priority, 1, _policy.kind = 'workflow'
-        from unnest(_new) as i (id);
+        from (select x.id, min(x.n) as n from unnest(_ids) with ordinality as x (id, n) group by x.id) as i
+        where i.id = any (_new)
+        order by i.n;
     end if;
     return _ids;
 end

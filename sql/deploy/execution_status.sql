@@ -8,7 +8,7 @@
 -- requires: cancels
 -- requires: inbox
 -- requires: attempts
--- requires: functions
+-- requires: history
 -- requires: roles
 
 begin;
@@ -29,14 +29,14 @@ select
         when w.last_event > 0 then 'suspended'
         else 'pending'
     end as status,
-    coalesce(o.attempt, l.attempt, r.attempt, d.attempt, 1) as attempt,
+    coalesce(o.attempt, l.attempt, nullif(r.attempt, 0), d.attempt, 1) as attempt,
     e.max_attempts,
     e.key,
     e.parent_id,
     e.root_id,
     e.retry_of,
     e.created_at,
-    coalesce(o.started_at, l.claimed_at) as started_at,
+    coalesce(o.started_at, h.at, case when e.kind = 'task' then l.claimed_at end) as started_at,
     o.finished_at,
     d.due_at,
     coalesce(l.worker_id, o.worker_id) as worker_id,
@@ -51,12 +51,12 @@ select
         when d.kind = 'timer' then 'a timer'
         when w.last_event > 0 then 'a signal'
     end as waits_for,
-    c.execution_id is not null as is_cancel_requested,
+    exists (select from currant.cancels as c where c.execution_id = e.id) as cancel_requested,
     coalesce(o.error ->> 'type' || ': ' || (o.error ->> 'message'), o.error ->> 'message') as error_message
 from currant.executions as e
 left join currant.outcomes as o on o.execution_id = e.id
-left join currant.cancels as c on c.execution_id = e.id
 left join currant.workflows as w on w.execution_id = e.id
+left join currant.history_entries as h on h.workflow_id = e.id and h.event = 1 and h.position = 0
 left join lateral (
     select x.token, x.attempt, x.claimed_at, x.worker_id
     from currant.leases as x
@@ -72,7 +72,7 @@ left join lateral (
 left join lateral (
     select x.kind, x.due_at, x.attempt, x.reason
     from currant.delayed as x
-    where x.execution_id = e.id and x.kind <> 'deadline'
+    where x.execution_id = e.id and x.kind not in ('deadline', 'wake')
     order by x.due_at
     limit 1
 ) as d on true;

@@ -49,16 +49,20 @@ begin
 
     with ended as (
         select l.execution_id, l.token, l.attempt, l.worker_id, l.claimed_at
-        from currant._take_leases(worker, executions, tokens) as l
-        where not l.is_workflow
+        from currant._take_leases(worker, executions, tokens, false) as l
     ),
     failed as (
         select e.token, currant._attempt_failed(
             e.execution_id, e.token, e.attempt, e.worker_id, e.claimed_at, t.error, t.retry_after, _now
         )
         from ended as e
-        join unnest(executions, tokens, errors, fail_many.retry_after) as t (execution_id, token, error, retry_after)
-            on t.execution_id = e.execution_id and t.token = e.token
+        cross join lateral (
+            select g.error, g.retry_after
+            from unnest(executions, tokens, errors, fail_many.retry_after)
+                as g (execution_id, token, error, retry_after)
+            where g.execution_id = e.execution_id and g.token = e.token
+            limit 1
+        ) as t
     )
     select array_agg(f.token) into _accepted from failed as f;
 

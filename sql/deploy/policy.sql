@@ -46,7 +46,12 @@ begin
         ('key_scope', 'string', 'the text always or open'),
         ('version', 'number', 'a whole number from 1'),
         ('headers', 'object', 'an object'),
-        ('retry_backoff', 'number', 'a number from 1')
+        ('retry_backoff', 'number', 'a number from 1'),
+        ('pid', 'number', 'a whole number from 0'),
+        ('concurrency', 'number', 'a whole number from 1'),
+        ('host', 'string', 'a text'),
+        ('queues', 'array', 'an array of texts'),
+        ('functions', 'array', 'an array of objects')
     ) as w (name, type, wanted) on w.name = o.name
     where
         case
@@ -57,10 +62,16 @@ begin
             when o.name = 'queue' then length(o.value #>> '{}') not between 1 and 200
             when o.name = 'key' then length(o.value #>> '{}') not between 1 and 1000
             when o.name = 'key_scope' then o.value #>> '{}' not in ('always', 'open')
-            when o.name in ('priority', 'retries', 'version') and o.value::numeric % 1 <> 0 then true
+            when w.wanted like 'a whole number%' and o.value::numeric % 1 <> 0 then true
             when o.name = 'priority' then abs(o.value::numeric) > 1000000
             when o.name = 'retries' then o.value::numeric not between 0 and 1000000
             when o.name = 'version' then o.value::numeric not between 1 and 1000000000
+            when o.name = 'pid' then o.value::numeric not between 0 and 2000000000
+            when o.name = 'concurrency' then o.value::numeric not between 1 and 1000000
+            when o.name in ('queues', 'keys') then exists (
+                select from jsonb_array_elements(o.value) as x (value)
+                where jsonb_typeof(x.value) <> 'string' and (o.name = 'queues' or x.value <> 'null')
+            )
             when o.name = 'retry_backoff' then o.value::numeric not between 1 and 1000000
             else false
         end
@@ -110,15 +121,21 @@ begin
                 detail = format('run_at is %s', options -> 'run_at'),
                 hint = 'give an ISO 8601 timestamp with its offset, such as 2030-01-31T08:00:00Z';
         end;
+        if not isfinite(_run_at) then
+            raise exception using
+                errcode = '22023', message = 'option run_at is not a moment',
+                detail = format('run_at is %s', options -> 'run_at'),
+                hint = 'give an ISO 8601 timestamp with its offset, such as 2030-01-31T08:00:00Z';
+        end if;
     end if;
     _delay := currant._duration('delay', options -> 'delay');
 
     select
         coalesce(options ->> 'kind', f.kind, 'task'),
-        coalesce((options ->> 'version')::integer, f.version, 1),
+        coalesce((options ->> 'version')::numeric::integer, f.version, 1),
         coalesce(options ->> 'queue', f.queue),
-        coalesce((options ->> 'priority')::integer, f.priority, 0),
-        1 + coalesce((options ->> 'retries')::integer, f.retries, c.default_retries),
+        coalesce((options ->> 'priority')::numeric::integer, f.priority, 0),
+        1 + coalesce((options ->> 'retries')::numeric::integer, f.retries, c.default_retries),
         coalesce(
             currant._duration('timeout', options -> 'timeout'),
             f.timeout,

@@ -10,7 +10,7 @@ begin;
 
 create view currant.queue_stats as
 with counts as (
-    select r.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, min(e.created_at) as oldest
+    select r.queue, count(distinct r.execution_id) as ready, 0::bigint as delayed, 0::bigint as running, min(e.created_at) as oldest
     from currant.ready as r
     join currant.executions as e on e.id = r.execution_id
     group by r.queue

@@ -46,10 +46,10 @@ begin
         ) values (
             _declaration ->> 'name',
             coalesce(_declaration ->> 'kind', 'task'),
-            coalesce((_declaration ->> 'version')::integer, 1),
+            coalesce((_declaration ->> 'version')::numeric::integer, 1),
             coalesce(_declaration ->> 'queue', 'default'),
-            (_declaration ->> 'priority')::integer,
-            (_declaration ->> 'retries')::integer,
+            (_declaration ->> 'priority')::numeric::integer,
+            (_declaration ->> 'retries')::numeric::integer,
             currant._duration('timeout', _declaration -> 'timeout'),
             currant._duration('retry_delay', _declaration -> 'retry_delay'),
             (_declaration ->> 'retry_backoff')::double precision,

@@ -19,22 +19,17 @@ declare
     ];
     _now timestamptz := currant._now();
     _id uuid;
-    _bad text;
+    _heartbeat_timeout interval;
 begin
     perform currant._require_read_committed();
     perform currant._check_options(options, _known);
-    select format('option %s has to be %s', o.name, o.wanted) into _bad
-    from (values
-        ('host', 'string', 'a text'),
-        ('pid', 'number', 'a number'),
-        ('queues', 'array', 'an array of texts'),
-        ('concurrency', 'number', 'a number'),
-        ('functions', 'array', 'an array of objects')
-    ) as o (name, type, wanted)
-    where coalesce(jsonb_typeof(options -> o.name), 'null') not in (o.type, 'null');
-    if found then
+    _heartbeat_timeout := coalesce(
+        currant._duration('heartbeat_timeout', options -> 'heartbeat_timeout'), interval '30 seconds'
+    );
+    if _heartbeat_timeout <= interval '0' then
         raise exception using
-            errcode = '22023', message = _bad, detail = _bad, hint = 'known options: ' || array_to_string(_known, ', ');
+            errcode = '22023', message = 'option heartbeat_timeout has to be more than nothing',
+            detail = 'heartbeat_timeout', hint = 'give seconds as a number over 0, or an interval';
     end if;
 
     _id := coalesce((options ->> 'id')::uuid, currant._uuid7());
@@ -43,17 +38,22 @@ begin
     ) values (
         _id,
         coalesce(options ->> 'host', ''),
-        (options ->> 'pid')::integer,
+        (options ->> 'pid')::numeric::integer,
         array(
             select q.name
             from jsonb_array_elements_text(coalesce(nullif(options -> 'queues', 'null'), '[]')) as q (name)
         ),
-        coalesce((options ->> 'concurrency')::integer, 1),
-        coalesce(currant._duration('heartbeat_timeout', options -> 'heartbeat_timeout'), interval '30 seconds'),
+        coalesce((options ->> 'concurrency')::numeric::integer, 1),
+        _heartbeat_timeout,
         _now,
         _now
     )
     on conflict on constraint workers_pkey do nothing;
+    if exists (select from currant.workers as w where w.id = _id and w.died_at is not null) then
+        raise exception using
+            errcode = 'KR002', message = 'worker was declared dead', detail = format('worker %s', _id),
+            hint = 'stop what it is running, and register under a new id';
+    end if;
     if options -> 'functions' <> 'null' then
         perform currant.register_functions(options -> 'functions');
     end if;
@@ -62,7 +62,7 @@ end
 $$;
 
 comment on function currant.register_worker(jsonb) is
-'Makes a worker known, and stores the declarations of its functions. Options: id (a UUID made by the caller: the call may be repeated), host, pid, queues (array of names it is notified of), concurrency, functions (as for register_functions), heartbeat_timeout (seconds or interval, default 30: after that long without a heartbeat it is declared dead and its work is given to others). Returns its id. Errors: 22023, KR008.';
+'Makes a worker known, and stores the declarations of its functions. Options: id (a UUID made by the caller: the call may be repeated), host, pid, queues (array of names it is notified of), concurrency, functions (as for register_functions), heartbeat_timeout (seconds or interval, default 30: after that long without a heartbeat it is declared dead and its work is given to others). Returns its id. Errors: 22023, KR002 (a worker of this id was declared dead: take a new id), KR008.';
 
 revoke all on function currant.register_worker(jsonb) from public;
 grant execute on function currant.register_worker(jsonb) to currant_worker, currant_admin;

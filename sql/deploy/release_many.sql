@@ -1,6 +1,6 @@
 -- Deploy currant:release_many to pg
 -- requires: complete_many
--- requires: end_execution
+-- requires: end_workflow
 -- requires: delayed
 
 begin;
@@ -26,6 +26,20 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    -- Nobody is going to run it and hear of the request.
+    if exists (
+        select from currant.inbox as i
+        where i.workflow_id = _block_workflow.execution_id and i.kind = 'cancel_requested'
+    ) then
+        perform currant._end_workflow(
+            execution_id, 'cancelled', null,
+            currant._cancelled_error(
+                (select c.reason from currant.cancels as c where c.execution_id = _block_workflow.execution_id)
+            ),
+            null, null, at
+        );
+        return;
+    end if;
     insert into currant.delayed (execution_id, kind, due_at, reason)
     select
         w.execution_id, 'blocked',
@@ -43,7 +57,7 @@ end
 $$;
 
 comment on function currant._block_workflow(uuid, text, timestamptz) is
-'Marks a workflow, whose row the caller has locked, as blocked and has it tried again later.';
+'Marks a workflow, whose row the caller has locked, as blocked and has it tried again later; one whose cancellation was asked for ends instead.';
 
 revoke all on function currant._block_workflow(uuid, text, timestamptz) from public;
 
@@ -162,13 +176,17 @@ begin
     ended as (
         select l.execution_id, l.token, l.attempt, l.is_workflow
         from allowed as a
-        cross join currant._take_leases(worker, a.ids, a.tokens) as l
+        cross join currant._take_leases(worker, a.ids, a.tokens, true) as l
     ),
     given_back as (
         select e.token, currant._give_back(e.execution_id, e.attempt, e.is_workflow, t.reason, _now)
         from ended as e
-        join unnest(executions, tokens, reasons) as t (execution_id, token, reason)
-            on t.execution_id = e.execution_id and t.token = e.token
+        cross join lateral (
+            select g.reason
+            from unnest(executions, tokens, reasons) as g (execution_id, token, reason)
+            where g.execution_id = e.execution_id and g.token = e.token
+            limit 1
+        ) as t
     )
     select array_agg(g.token) into _accepted from given_back as g;
 

@@ -4,8 +4,8 @@
 begin;
 
 -- Equal jitter (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015): half of the delay is
--- certain, half random, so that what failed together does not come back together. The exponent is bounded, since
--- power() overflows long before any cap is reached.
+-- certain, half random, so that what failed together does not come back together. Computed as a logarithm of
+-- seconds and bounded there, since the power itself overflows.
 create or replace function currant._retry_delay(
     base interval,
     backoff double precision,
@@ -16,7 +16,14 @@ returns interval
 language sql
 volatile
 begin atomic
-    select least(base * least(power(backoff, least(attempt - 1, 60)), 1e9), max_delay) * (0.5 + random() / 2);
+    select
+        case
+            when base <= interval '0' then interval '0'
+            else least(
+                make_interval(secs => exp(least(ln(extract(epoch from base)) + (attempt - 1) * ln(backoff), 23))),
+                max_delay
+            ) * (0.5 + random() / 2)
+        end;
 end;
 
 comment on function currant._retry_delay(interval, double precision, interval, integer) is

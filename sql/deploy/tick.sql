@@ -2,7 +2,7 @@
 -- requires: ticker
 -- requires: workers
 -- requires: release_many
--- requires: cancel
+-- requires: end_workflow
 -- requires: types
 -- requires: enter_worker
 -- requires: watchers
@@ -62,7 +62,12 @@ comment on function currant._check_deadline(uuid, timestamptz) is
 
 revoke all on function currant._check_deadline(uuid, timestamptz) from public;
 
-create or replace function currant._move_due(since timestamptz, at timestamptz, batch integer)
+create or replace function currant._move_due(
+    since timestamptz,
+    at timestamptz,
+    batch integer,
+    is_steady boolean
+)
 returns integer
 language plpgsql
 volatile
@@ -105,34 +110,45 @@ begin
     from unnest(_ids, _kinds, _attempts) with ordinality as d (id, kind, attempt, n)
     join currant.executions as e on e.id = d.id
     left join currant.workflows as w on e.kind = 'workflow' and w.execution_id = e.id
-    where d.kind in ('start', 'retry', 'release', 'blocked')
+    where d.kind in ('start', 'retry', 'release', 'blocked', 'wake')
     order by d.n;
 
-    insert into currant.inbox (workflow_id, kind, number, arrived_at)
-    select w.execution_id, 'timer_fired', d.number, _move_due.at
-    from unnest(_ids, _kinds, _numbers) with ordinality as d (id, kind, number, n)
-    join currant.workflows as w on w.execution_id = d.id
-    where d.kind = 'timer'
-    order by d.n;
-
+    with fired as (
+        select w.execution_id, w.queue, w.rank, d.number, d.n
+        from unnest(_ids, _kinds, _numbers) with ordinality as d (id, kind, number, n)
+        join currant.workflows as w on w.execution_id = d.id
+        where d.kind = 'timer'
+    ),
+    told as (
+        insert into currant.inbox (workflow_id, kind, number, arrived_at)
+        select f.execution_id, 'timer_fired', f.number, _move_due.at
+        from fired as f
+        order by f.n
+    )
     insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-    select distinct w.execution_id, w.queue, w.rank, 0, true
-    from unnest(_ids, _kinds) as d (id, kind)
-    join currant.workflows as w on w.execution_id = d.id
-    where d.kind = 'timer';
+    select distinct f.execution_id, f.queue, f.rank, 0, true
+    from fired as f;
 
-    perform currant._check_deadline(d.id, _move_due.at)
-    from unnest(_ids, _kinds) as d (id, kind)
-    where d.kind = 'deadline';
+    if is_steady then
+        perform currant._check_deadline(d.id, _move_due.at)
+        from unnest(_ids, _kinds) as d (id, kind)
+        where d.kind = 'deadline';
+    else
+        insert into currant.delayed (execution_id, kind, due_at)
+        select d.id, 'deadline', _move_due.at + interval '5 seconds'
+        from unnest(_ids, _kinds) as d (id, kind)
+        where d.kind = 'deadline'
+        on conflict on constraint delayed_pkey do nothing;
+    end if;
 
     return cardinality(_ids);
 end
 $$;
 
-comment on function currant._move_due(timestamptz, timestamptz, integer) is
-'Moves what has become due out of delayed, up to batch rows.';
+comment on function currant._move_due(timestamptz, timestamptz, integer, boolean) is
+'Moves what has become due out of delayed, up to batch rows; deadlines are put off unless ticks are steady.';
 
-revoke all on function currant._move_due(timestamptz, timestamptz, integer) from public;
+revoke all on function currant._move_due(timestamptz, timestamptz, integer, boolean) from public;
 
 -- Lock order: a workflow's row before its lease. A row that somebody else holds is left for the next round.
 create or replace function currant._lose_lease(lost currant.leases, error jsonb, at timestamptz)
@@ -246,7 +262,7 @@ revoke all on function currant._enforce_deadlines(timestamptz, integer) from pub
 
 -- "for update" conflicts with the share lock of a claim in flight: such a worker is alive and skipped. Leases of the
 -- dead are looked for in every round, not only when a worker is declared dead, since a round is bounded.
-create or replace function currant._reap(at timestamptz, batch integer)
+create or replace function currant._reap(at timestamptz, steady_since timestamptz, batch integer)
 returns integer
 language plpgsql
 volatile
@@ -263,7 +279,10 @@ begin
         from currant.workers as w
         where
             w.died_at is not null
-            or w.heartbeat_at < _reap.at - w.heartbeat_timeout
+            or (
+                w.heartbeat_at < _reap.at - w.heartbeat_timeout
+                and _reap.steady_since < _reap.at - w.heartbeat_timeout
+            )
         order by w.id
         for update skip locked
     loop
@@ -308,10 +327,10 @@ begin
 end
 $$;
 
-comment on function currant._reap(timestamptz, integer) is
+comment on function currant._reap(timestamptz, timestamptz, integer) is
 'Declares workers dead whose heartbeat is over its timeout, and gives their work to others, up to batch leases.';
 
-revoke all on function currant._reap(timestamptz, integer) from public;
+revoke all on function currant._reap(timestamptz, timestamptz, integer) from public;
 
 create or replace function currant.tick(duty text default null)
 returns currant.tick_result
@@ -322,11 +341,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     _batch constant integer := 500;
-    _now timestamptz := currant._now();
+    _now timestamptz;
+    _is_mine boolean;
     _ticker record;
     _shortest interval;
     _longest interval;
     _is_full boolean;
+    _is_steady boolean;
     _moved integer := 0;
     _recovered integer := 0;
 begin
@@ -336,21 +357,34 @@ begin
             errcode = '22023', message = format('unknown duty %s', duty), detail = 'duty',
             hint = 'give due, recover, or null for both';
     end if;
-    select t.ticked_at, t.steady_since, t.swept_at, t.sweep_took, t.swept_to into _ticker
+    _is_mine := pg_try_advisory_xact_lock(hashtextextended('currant.tick', 0));
+    _now := currant._now();
+    -- A clock that went back (a failover) must not make everything wait until it is where it was.
+    select
+        case when t.ticked_at > _now then '-infinity' else t.ticked_at end as ticked_at,
+        case when t.steady_since > _now then 'infinity' else t.steady_since end as steady_since,
+        case when t.swept_at > _now then '-infinity' else t.swept_at end as swept_at,
+        t.sweep_took,
+        case when t.swept_to > _now then '-infinity' else t.swept_to end as swept_to
+    into _ticker
     from currant.ticker as t;
 
-    if pg_try_advisory_xact_lock(hashtextextended('currant.tick', 0)) then
+    if _is_mine then
         select min(w.heartbeat_timeout), max(w.heartbeat_timeout) into _shortest, _longest
         from currant.workers as w
         where w.died_at is null;
-        if _ticker.ticked_at < _now - coalesce(_shortest, interval '30 seconds') / 2 then
+        -- A floor, because ticks come about once a second: a worker with a shorter timeout than twice this may be
+        -- declared dead after an outage that short.
+        if _ticker.ticked_at < _now - greatest(coalesce(_shortest, interval '30 seconds') / 2, interval '2 seconds')
+        then
             _ticker.steady_since := _now;
         end if;
+        _is_steady := _ticker.steady_since < _now - least(coalesce(_longest, interval '0'), interval '30 seconds');
 
         if duty is distinct from 'recover' then
             _is_full := _ticker.swept_at < _now - greatest(interval '2 seconds', 50 * _ticker.sweep_took);
             _moved := currant._move_due(
-                case when _is_full then '-infinity' else _ticker.swept_to end, _now, _batch
+                case when _is_full then '-infinity' else _ticker.swept_to end, _now, _batch, _is_steady
             );
             if _is_full then
                 _ticker.sweep_took := currant._now() - _now;
@@ -362,10 +396,14 @@ begin
             end if;
         end if;
         if duty is distinct from 'due' then
-            delete from currant.watchers as w where w.watching_until < _now;
-            if _ticker.steady_since < _now - coalesce(_longest, interval '0') then
-                _recovered := currant._enforce_deadlines(_now, _batch) + currant._reap(_now, _batch);
+            delete from currant.watchers as w
+            where w.ctid = any (array(
+                select x.ctid from currant.watchers as x where x.watching_until < _now for update skip locked
+            ));
+            if _is_steady then
+                _recovered := currant._enforce_deadlines(_now, _batch);
             end if;
+            _recovered := _recovered + currant._reap(_now, _ticker.steady_since, _batch);
         end if;
         update currant.ticker as t
         set
@@ -379,7 +417,7 @@ begin
         (
             select greatest(min(d.due_at) - currant._now(), interval '0')
             from currant.delayed as d
-            where d.due_at >= _ticker.swept_to
+            where d.due_at > _now and d.due_at >= _ticker.swept_to
             having min(d.due_at) is not null
         )
     )::currant.tick_result;

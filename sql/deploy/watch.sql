@@ -16,14 +16,16 @@ declare
     _until timestamptz := currant._now() + least(watch_for, interval '1 hour');
     _status text;
 begin
-    insert into currant.watchers as w (execution_id, watching_until)
+    insert into currant.watchers (execution_id, watching_until)
     select e.id, _until
     from currant.executions as e
     where
         e.id = watch.execution
         and not exists (select from currant.outcomes as o where o.execution_id = e.id)
-    on conflict on constraint watchers_pkey do update
-    set watching_until = greatest(w.watching_until, excluded.watching_until);
+        and not exists (
+            select from currant.watchers as w
+            where w.execution_id = e.id and w.watching_until >= _until - least(watch_for, interval '1 hour') / 2
+        );
 
     select s.status into _status from currant.execution_status as s where s.id = watch.execution;
     if not found then

@@ -3,10 +3,10 @@
 begin;
 
 drop function currant.tick(text);
-drop function currant._reap(timestamptz, integer);
+drop function currant._reap(timestamptz, timestamptz, integer);
 drop function currant._enforce_deadlines(timestamptz, integer);
 drop function currant._lose_lease(currant.leases, jsonb, timestamptz);
-drop function currant._move_due(timestamptz, timestamptz, integer);
+drop function currant._move_due(timestamptz, timestamptz, integer, boolean);
 drop function currant._check_deadline(uuid, timestamptz);
 
 commit;

@@ -4,6 +4,7 @@ begin;
 
 select
     execution_id,
+    id,
     reason,
     requested_at
 from currant.cancels

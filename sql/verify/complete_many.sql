@@ -2,7 +2,7 @@
 
 begin;
 
-select 'currant._take_leases(uuid, uuid[], bigint[])'::regprocedure;
+select 'currant._take_leases(uuid, uuid[], bigint[], boolean)'::regprocedure;
 
 select 'currant._words(uuid, uuid[], bigint[], bigint[])'::regprocedure;
 

@@ -2,6 +2,8 @@
 
 begin;
 
+select 'currant._try_key(text, text)'::regprocedure;
+
 select 'currant._claim_key(text, text, uuid, boolean)'::regprocedure;
 
 select 'currant._enqueue(text, jsonb[], jsonb, uuid[], text[])'::regprocedure;

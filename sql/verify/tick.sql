@@ -4,13 +4,13 @@ begin;
 
 select 'currant._check_deadline(uuid, timestamptz)'::regprocedure;
 
-select 'currant._move_due(timestamptz, timestamptz, integer)'::regprocedure;
+select 'currant._move_due(timestamptz, timestamptz, integer, boolean)'::regprocedure;
 
 select 'currant._lose_lease(currant.leases, jsonb, timestamptz)'::regprocedure;
 
 select 'currant._enforce_deadlines(timestamptz, integer)'::regprocedure;
 
-select 'currant._reap(timestamptz, integer)'::regprocedure;
+select 'currant._reap(timestamptz, timestamptz, integer)'::regprocedure;
 
 select 'currant.tick(text)'::regprocedure;
 

@@ -1,0 +1,8 @@
+-- Revert currant:end_workflow from pg
+
+begin;
+
+drop function currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz);
+drop function currant._cancel_task(uuid, text, timestamptz);
+
+commit;

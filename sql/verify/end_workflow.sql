@@ -1,0 +1,9 @@
+-- Verify currant:end_workflow on pg
+
+begin;
+
+select 'currant._cancel_task(uuid, text, timestamptz)'::regprocedure;
+
+select 'currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz)'::regprocedure;
+
+rollback;
