@@ -15,6 +15,7 @@ begin;
 create or replace function currant._start_tasks(
     workflow_id uuid,
     root_id uuid,
+    queue text,
     commands jsonb,
     at timestamptz
 )
@@ -44,7 +45,9 @@ begin
             c.value ->> 'name' as function,
             (c.value -> 'payload' ->> 'id')::uuid as id,
             coalesce(c.value -> 'payload' -> 'args', '{}') as args,
-            currant._policy(c.value ->> 'name', coalesce(c.value -> 'payload' -> 'options', '{}')) as policy
+            currant._policy(
+                c.value ->> 'name', coalesce(c.value -> 'payload' -> 'options', '{}'), _start_tasks.queue
+            ) as policy
         from jsonb_array_elements(commands) as c (value)
         where
             c.value ->> 'kind' = 'task'
@@ -85,10 +88,10 @@ begin
 end
 $$;
 
-comment on function currant._start_tasks(uuid, uuid, jsonb, timestamptz) is
-'Creates the tasks that a workflow''s commands ask for, in the order of their numbers; returns how many.';
+comment on function currant._start_tasks(uuid, uuid, text, jsonb, timestamptz) is
+'Creates the tasks that a workflow''s commands ask for, in the order of their numbers; those that name and declare no queue go to the given one, the workflow''s. Returns how many.';
 
-revoke all on function currant._start_tasks(uuid, uuid, jsonb, timestamptz) from public;
+revoke all on function currant._start_tasks(uuid, uuid, text, jsonb, timestamptz) from public;
 
 create or replace function currant._carry_out(workflow_id uuid, commands jsonb, at timestamptz)
 returns void
@@ -148,7 +151,8 @@ begin
                     case
                         when _command -> 'payload' -> 'options' ->> 'key' is not null
                             then array[_command -> 'payload' -> 'options' ->> 'key']
-                    end
+                    end,
+                    'default'
                 );
             when 'signal' then
                 perform currant._check_size('payload', pg_column_size(_command -> 'payload' -> 'payload'));
@@ -192,6 +196,7 @@ declare
     _workflow record;
     _at timestamptz;
     _root_id uuid;
+    _queue text;
     _taken integer;
     _ended_children integer := 0;
     _started integer := 0;
@@ -347,8 +352,10 @@ begin
     end if;
 
     if commands <> '[]' then
-        select e.root_id into _root_id from currant.executions as e where e.id = _advance.execution;
-        _started := currant._start_tasks(execution, _root_id, commands, _now);
+        select e.root_id, e.queue into _root_id, _queue
+        from currant.executions as e
+        where e.id = _advance.execution;
+        _started := currant._start_tasks(execution, _root_id, _queue, commands, _now);
         perform currant._carry_out(execution, commands, _at);
     end if;
 

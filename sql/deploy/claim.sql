@@ -84,7 +84,7 @@ revoke all on function currant._take(text, boolean, integer, jsonb) from public;
 -- row locked by another: comes back in a moment; workflow ended: gone, with what arrived too late (signals
 -- stay to be seen); leased: gone, because the
 -- holder's advance looks into the inbox after us; nothing to do: gone.
-create or replace function currant._admit_workflows(taken currant._taken)
+create or replace function currant._admit_workflows(taken currant._taken, admitted uuid[])
 returns uuid[]
 language plpgsql
 volatile
@@ -114,12 +114,12 @@ begin
     where i.id <> all (_locked);
     if _late <> '{}' then
         insert into currant.delayed (execution_id, kind, number, due_at, attempt)
-        select distinct t.id, 'wake', t.attempt, _now + interval '50 milliseconds', t.attempt
-        from unnest(taken.ids, taken.attempts) as t (id, attempt)
+        -- The number is one that nobody else can be inserting: that would have to be waited for.
+        select t.id, 'wake', min(t.seq) % 2147483647, _now + interval '50 milliseconds', t.attempt
+        from unnest(taken.ids, taken.attempts, taken.seqs) as t (id, attempt, seq)
         join currant.workflows as w on w.execution_id = t.id
         where t.id = any (_late)
-        order by t.id, t.attempt
-        on conflict on constraint delayed_pkey do nothing;
+        group by t.id, t.attempt;
         delete from currant.inbox as i
         where i.ctid = any (array(
             select x.ctid
@@ -140,7 +140,17 @@ begin
         ) as c
         where
             w.execution_id = any (_locked)
-            and w.last_event = 0
+            and w.execution_id <> all (admitted)
+            and (
+                w.last_event = 0
+                or (
+                    w.blocked_reason is not null
+                    and exists (
+                        select from currant.inbox as i
+                        where i.workflow_id = w.execution_id and i.kind = 'cancel_requested'
+                    )
+                )
+            )
             and not exists (select from currant.leases as l where l.execution_id = w.execution_id)
     loop
         perform currant._end_workflow(
@@ -153,7 +163,7 @@ begin
     from (
         select t.id, max(t.attempt) as attempt
         from unnest(taken.ids, taken.attempts) as t (id, attempt)
-        where t.id = any (_locked)
+        where t.id = any (_locked) and t.id <> all (admitted)
         group by t.id
     ) as t
     join currant.workflows as w on w.execution_id = t.id
@@ -179,10 +189,10 @@ begin
 end
 $$;
 
-comment on function currant._admit_workflows(currant._taken) is
-'Of the workflows whose wake rows a claim took, those that it may lease: locked, unleased, with something to do. Removes their other wake rows, and ends those that were cancelled before they began.';
+comment on function currant._admit_workflows(currant._taken, uuid[]) is
+'Of the workflows whose wake rows a claim took, those that it may lease: locked, unleased, with something to do. Removes their other wake rows, and ends those that were cancelled before they began or while they are blocked. Those admitted before by the same claim are left out.';
 
-revoke all on function currant._admit_workflows(currant._taken) from public;
+revoke all on function currant._admit_workflows(currant._taken, uuid[]) from public;
 
 create or replace function currant._inbox_of(workflow_id uuid)
 returns jsonb
@@ -359,7 +369,7 @@ begin
             with admitted as (
                 select distinct on (t.id) t.id, t.rank, t.seq
                 from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
-                join unnest(currant._admit_workflows(_taken)) as a (id) on a.id = t.id
+                join unnest(currant._admit_workflows(_taken, _workflow_ids)) as a (id) on a.id = t.id
                 order by t.id, t.rank, t.seq
             )
             select
@@ -367,8 +377,7 @@ begin
                 _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
                 _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}')
             into _workflow_ids, _workflow_ranks, _workflow_seqs
-            from admitted as a
-            where a.id <> all (_workflow_ids);
+            from admitted as a;
             exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= workflows;
         end loop;
     end loop;
@@ -387,8 +396,10 @@ begin
             order by t.n
             returning l.execution_id, l.token
         )
-        select array_agg(l.token order by t.n) into _tokens
-        from unnest(_workflow_ids) with ordinality as t (id, n)
+        select array_agg(t.id order by t.n), array_agg(l.token order by t.n), array_agg(t.rank order by t.n),
+            array_agg(t.seq order by t.n)
+        into _workflow_ids, _tokens, _workflow_ranks, _workflow_seqs
+        from unnest(_workflow_ids, _workflow_ranks, _workflow_seqs) with ordinality as t (id, rank, seq, n)
         join leased as l on l.execution_id = t.id;
         return query
         select c.* from currant._claimed(worker, _workflow_ids, _tokens, _workflow_ranks, _workflow_seqs) as c;

@@ -27,7 +27,7 @@ create index delayed_released_idx on currant.delayed (execution_id) where kind i
 comment on table currant.delayed is
 'At due_at it becomes ready (start, retry, release, blocked, wake) or fires (timer and deadline of a workflow). Never updated.';
 comment on column currant.delayed.number is
-'Command number of a timer; the attempt of a wake row that a claim met while somebody had the workflow locked; 0 otherwise.';
+'Command number of a timer; of a wake row that a claim met while somebody had the workflow locked, its seq; 0 otherwise.';
 comment on column currant.delayed.reason is
 'Why it was given back or is blocked, in words, for status and list.';
 

@@ -20,7 +20,8 @@ begin
         array[args],
         options,
         array[coalesce((options ->> 'id')::uuid, currant._uuid7())],
-        case when options ->> 'key' is not null then array[options ->> 'key'] end
+        case when options ->> 'key' is not null then array[options ->> 'key'] end,
+        null
     ))[1];
 end
 $$;

@@ -83,7 +83,8 @@ create or replace function currant._enqueue(
     args jsonb[],
     options jsonb,
     ids uuid[],
-    keys text[]
+    keys text[],
+    fallback_queue text
 )
 returns uuid[]
 language plpgsql
@@ -100,7 +101,7 @@ declare
     _holder uuid;
     _n integer;
 begin
-    _policy := currant._policy(function, options);
+    _policy := currant._policy(function, options, fallback_queue);
     select max(pg_column_size(a.value)), max(left(a.value::text, 100)) filter (
         where a.value is null or jsonb_typeof(a.value) not in ('object', 'array')
     ), count(*) filter (where a.value is null)
@@ -168,10 +169,10 @@ begin
 end
 $$;
 
-comment on function currant._enqueue(text, jsonb[], jsonb, uuid[], text[]) is
+comment on function currant._enqueue(text, jsonb[], jsonb, uuid[], text[], text) is
 'Stores executions of one function with the same options; returns the ids that count, in order. Errors: 22023, KR001, KR005.';
 
-revoke all on function currant._enqueue(text, jsonb[], jsonb, uuid[], text[]) from public;
+revoke all on function currant._enqueue(text, jsonb[], jsonb, uuid[], text[], text) from public;
 
 create or replace function currant.enqueue_many(
     function text,
@@ -220,7 +221,8 @@ begin
         enqueue_many.args,
         enqueue_many.options,
         coalesce(enqueue_many.ids, array(select currant._uuid7() from unnest(enqueue_many.args))),
-        _keys
+        _keys,
+        null
     )) as i (id);
 end
 $$;

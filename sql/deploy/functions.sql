@@ -7,7 +7,7 @@ create table currant.functions (
     name text not null,
     kind text not null,
     version integer not null,
-    queue text not null,
+    queue text,
     priority integer,
     retries integer,
     timeout interval,
@@ -20,6 +20,6 @@ create table currant.functions (
 );
 
 comment on table currant.functions is
-'Declarations of the functions that workers know: the defaults of an enqueue that names no options. Null means the configured default.';
+'Declarations of the functions that workers know: the defaults of an enqueue that names no options. Null means the configured default; a task without a queue goes to its workflow''s, or to the queue default.';
 
 commit;

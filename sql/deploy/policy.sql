@@ -89,7 +89,7 @@ comment on function currant._check_options(jsonb, text[]) is
 
 revoke all on function currant._check_options(jsonb, text[]) from public;
 
-create or replace function currant._policy(function text, options jsonb)
+create or replace function currant._policy(function text, options jsonb, fallback_queue text)
 returns currant._policy
 language plpgsql
 stable
@@ -133,7 +133,9 @@ begin
     select
         coalesce(options ->> 'kind', f.kind, 'task'),
         coalesce((options ->> 'version')::numeric::integer, f.version, 1),
-        coalesce(options ->> 'queue', f.queue),
+        coalesce(
+            options ->> 'queue', f.queue, fallback_queue, case when f.name is not null then 'default' end
+        ),
         coalesce((options ->> 'priority')::numeric::integer, f.priority, 0),
         1 + coalesce((options ->> 'retries')::numeric::integer, f.retries, c.default_retries),
         coalesce(
@@ -175,9 +177,9 @@ begin
 end
 $$;
 
-comment on function currant._policy(text, jsonb) is
-'What an execution of the function is to be run with: the options of the call, then the registered declaration, then the configured defaults. The options must have been checked. Errors: 22023, KR001.';
+comment on function currant._policy(text, jsonb, text) is
+'What an execution of the function is to be run with: the options of the call, then the registered declaration, then the configured defaults; the fallback queue is for a function that declares none. The options must have been checked. Errors: 22023, KR001.';
 
-revoke all on function currant._policy(text, jsonb) from public;
+revoke all on function currant._policy(text, jsonb, text) from public;
 
 commit;

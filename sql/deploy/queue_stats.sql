@@ -26,9 +26,8 @@ with counts as (
     join currant.executions as e on e.id = l.execution_id
     group by e.queue
     union all
-    select f.queue, 0, 0, 0, null
+    select distinct coalesce(f.queue, 'default'), 0, 0, 0, null::timestamptz
     from currant.functions as f
-    group by f.queue
 )
 select
     c.queue,

@@ -47,7 +47,7 @@ begin
             _declaration ->> 'name',
             coalesce(_declaration ->> 'kind', 'task'),
             coalesce((_declaration ->> 'version')::numeric::integer, 1),
-            coalesce(_declaration ->> 'queue', 'default'),
+            _declaration ->> 'queue',
             (_declaration ->> 'priority')::numeric::integer,
             (_declaration ->> 'retries')::numeric::integer,
             currant._duration('timeout', _declaration -> 'timeout'),

@@ -34,7 +34,11 @@ begin
         perform currant._end_workflow(
             execution_id, 'cancelled', null,
             currant._cancelled_error(
-                (select c.reason from currant.cancels as c where c.execution_id = _block_workflow.execution_id)
+                (
+                    select c.reason from currant.cancels as c
+                    where c.execution_id = _block_workflow.execution_id
+                    limit 1
+                )
             ),
             null, null, at
         );

@@ -65,8 +65,15 @@ begin
         return _id;
     end if;
 
-    update currant.keys as k set execution_id = _id where k.execution_id = retry.execution
-    and (k.function, k.key) in (select e.function, e.key from currant.executions as e where e.id = retry.execution);
+    perform pg_advisory_xact_lock(hashtextextended(e.function || ' ' || e.key, 1))
+    from currant.executions as e
+    where e.id = retry.execution and e.key is not null;
+    update currant.keys as k
+    set execution_id = _id
+    from currant.executions as e
+    where
+        e.id = retry.execution and k.function = e.function and k.key = e.key
+        and k.execution_id = retry.execution;
     insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at)
     select e.id, e.queue, -2 * e.priority, e.timeout, e.version, _now
     from currant.executions as e

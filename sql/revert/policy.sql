@@ -2,7 +2,7 @@
 
 begin;
 
-drop function currant._policy(text, jsonb);
+drop function currant._policy(text, jsonb, text);
 drop function currant._check_options(jsonb, text[]);
 
 commit;

@@ -2,7 +2,7 @@
 
 begin;
 
-select 'currant._start_tasks(uuid, uuid, jsonb, timestamptz)'::regprocedure;
+select 'currant._start_tasks(uuid, uuid, text, jsonb, timestamptz)'::regprocedure;
 
 select 'currant._carry_out(uuid, jsonb, timestamptz)'::regprocedure;
 

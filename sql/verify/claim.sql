@@ -4,7 +4,7 @@ begin;
 
 select 'currant._take(text, boolean, integer, jsonb)'::regprocedure;
 
-select 'currant._admit_workflows(currant._taken)'::regprocedure;
+select 'currant._admit_workflows(currant._taken, uuid[])'::regprocedure;
 
 select 'currant._inbox_of(uuid)'::regprocedure;
 

@@ -4,6 +4,6 @@ begin;
 
 select 'currant._check_options(jsonb, text[])'::regprocedure;
 
-select 'currant._policy(text, jsonb)'::regprocedure;
+select 'currant._policy(text, jsonb, text)'::regprocedure;
 
 rollback;

@@ -1,0 +1,381 @@
+"""Activations of workflows: claimed ones are run in threads, and their commits reported.
+
+An activation takes a workflow's new events, applies them one by one, and reports the commands they
+caused. The instance stays in memory for the next one, which then needs no replay; that is a cache
+and nothing more. Workflow code has no business to take long; one that does is watched, its stack is
+logged, in the end it is interrupted, and meanwhile the others go on in further threads.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from currant import database, definitions, errors, models
+from currant.connections import Source
+from currant.engine import Report
+from currant.settings import Settings
+from currant.threads import Threads
+from currant.workflow.history import Command, Event, RunInfo, started_payload, steps
+from currant.workflow.instance import Instance
+
+_LOG = logging.getLogger("currant")
+
+_MOST_THREADS: Final = 8
+# Seconds between two looks at what is running, and after which another thread takes over the rest.
+_LOOK_INTERVAL: Final = 0.05
+_TAKE_OVER_AFTER: Final = 0.1
+# Seconds that interrupted code has to come to an end.
+_INTERRUPT_GRACE: Final = 2.0
+
+
+class _Arrival(msgspec.Struct):
+    """One element of `Claimed.inbox`."""
+
+    arrival: int
+    kind: str
+    number: int | None = None
+    name: str | None = None
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_read_inbox = msgspec.json.Decoder(list[_Arrival]).decode
+
+
+class Host(Protocol):
+    """What running activations needs of its worker."""
+
+    max_payload_bytes: int
+
+    def activated(self, claimed: models.Claimed, report: Report, end: str | None) -> None:
+        """The activation is over; `end` says how the workflow ended, if it did."""
+
+
+class _Job:
+    """An activation on its way through the threads."""
+
+    __slots__ = (
+        "claimed",
+        "end",
+        "function",
+        "history",
+        "instance",
+        "is_given_up",
+        "started",
+        "warned",
+    )
+
+    def __init__(self, claimed: models.Claimed, function: Any, instance: Instance | None) -> None:
+        self.claimed = claimed
+        self.function = function
+        self.instance = instance
+        self.history: Sequence[models.HistoryEntry] = ()
+        self.started = 0.0
+        self.warned = False
+        self.is_given_up = False
+        self.end: str | None = None
+
+    def run(self, encode_limit: int) -> models.Activation:
+        """Apply what has arrived; in a thread. Whatever goes wrong blocks the workflow."""
+        claimed = self.claimed
+        try:
+            return self._apply(encode_limit)
+        except BaseException as error:
+            _LOG.error("%s %s is blocked: %s", claimed.function, claimed.execution_id, error)
+            reason = errors.storable(f"{type(error).__name__}: {error}")
+            return _blocked(claimed, reason)
+
+    def _apply(self, encode_limit: int) -> models.Activation:
+        claimed = self.claimed
+        instance = self.instance
+        if instance is None:
+            instance = self.instance = _instance(claimed, self.function, encode_limit)
+            instance.replay(steps(self.history))
+        options: dict[str, Any] = {"version": self.function.declaration.version}
+        loaded = instance.last_event
+        commands: list[Command] = []
+        if loaded == 0:
+            payload = started_payload(self.function.declaration.version)
+            options["started"] = msgspec.Raw(payload.encode())
+            commands += instance.apply(Event(1, "started", claimed.claimed_at, payload=payload))
+        arrivals: list[int] = []
+        for one in _read_inbox(claimed.inbox or "[]"):
+            if instance.finished:
+                break
+            arrivals.append(one.arrival)
+            event = Event(
+                instance.last_event + 1,
+                one.kind,
+                claimed.claimed_at,
+                one.number,
+                one.name,
+                bytes(one.payload).decode(),
+            )
+            commands += instance.apply(event)
+        if instance.blocked is not None:
+            return _blocked(claimed, instance.blocked)
+        if instance.finished:
+            self.end = commands[-1].kind
+        return models.Activation(
+            claimed.execution_id,
+            claimed.token,
+            loaded,
+            tuple(arrivals),
+            f"[{','.join(command.to_json() for command in commands)}]",
+            msgspec.json.encode(options).decode(),
+        )
+
+
+def _blocked(claimed: models.Claimed, reason: str) -> models.Activation:
+    options = msgspec.json.encode({"blocked": reason}).decode()
+    return models.Activation(
+        claimed.execution_id, claimed.token, claimed.last_event or 0, (), "[]", options
+    )
+
+
+def _instance(claimed: models.Claimed, function: Any, encode_limit: int) -> Instance:
+    run = RunInfo(
+        id=claimed.execution_id,
+        function=claimed.function,
+        version=function.declaration.version,
+        queue=claimed.queue,
+        root_id=claimed.root_id,
+        parent_id=claimed.parent_id,
+        created_at=claimed.created_at,
+        headers=claimed.headers,
+    )
+
+    def main() -> Any:
+        args, kwargs = function.decode_call(claimed.args)
+        return function.fn(*args, **kwargs)
+
+    def encode(value: Any) -> str:
+        text: str = function.encode_result(value)
+        if len(text) > encode_limit:
+            raise errors.EncodingError(
+                f"the result of {claimed.function}() has {len(text)} bytes",
+                hint=f"at most {encode_limit} are stored: keep it elsewhere and return a reference",
+            )
+        return text
+
+    return Instance(run, main, encode)
+
+
+class Activations:
+    """Runs claimed workflows, each from its claim to its report."""
+
+    def __init__(self, host: Host, settings: Settings, source: Source) -> None:
+        self._host = host
+        self._settings = settings
+        self._source = source
+        self._threads = Threads("currant-workflow")
+        self._cache: OrderedDict[UUID, Instance] = OrderedDict()
+        self._waiting: deque[_Job] = deque()
+        self._running: dict[int, _Job] = {}
+        self._finished: deque[tuple[_Job, models.Activation]] = deque()
+        self._committing: dict[int, _Job] = {}
+        self._active: dict[int, models.Claimed] = {}
+        self._drainers = 0
+        self._is_flush_due = False
+        self._closing: deque[Instance] = deque()
+        self._reader: psycopg.AsyncConnection[Any] | None = None
+        self._fetches: set[asyncio.Task[None]] = set()
+        self._watcher: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def active(self) -> dict[int, models.Claimed]:
+        """Token and claim of every activation that has not been answered."""
+        return self._active
+
+    def start(self, claimed: Sequence[models.Claimed]) -> None:
+        """Run these; `Host.activated` is called for each."""
+        replays: list[_Job] = []
+        for one in claimed:
+            self._active[one.token] = one
+            function = definitions.registry.get(one.function)
+            reason = None
+            if function is None or function.kind != "workflow":
+                reason = f"no worker so far knows the workflow {one.function}"
+            elif one.version > function.declaration.version:
+                reason = f"no worker so far has version {one.version} of {one.function}"
+            if reason is not None:
+                self._host.activated(one, models.Release(one.execution_id, one.token, reason), None)
+                continue
+            instance = self._cache.pop(one.execution_id, None)
+            if instance is not None and instance.last_event != one.last_event:
+                self._close(instance)
+                instance = None
+            job = _Job(one, function, instance)
+            if instance is None and one.last_event:
+                replays.append(job)
+            else:
+                self._waiting.append(job)
+        if replays:
+            fetch = self._loop.create_task(self._fetch(replays))
+            self._fetches.add(fetch)
+            fetch.add_done_callback(self._fetches.discard)
+        self._drain()
+
+    def settled(self, report: Report, word: models.Word) -> None:
+        """The database has answered an activation."""
+        self._active.pop(report.token, None)
+        job = self._committing.pop(report.token, None)
+        if job is None or job.instance is None:
+            return
+        is_blocked = isinstance(report, models.Activation) and '"blocked"' in report.options
+        is_kept = word in (models.Word.ACCEPTED, models.Word.ALREADY) and not is_blocked
+        if is_kept and job.end is None and self._settings.worker_workflow_cache:
+            self._cache[report.execution_id] = job.instance
+            if len(self._cache) > self._settings.worker_workflow_cache:
+                self._close(self._cache.popitem(last=False)[1])
+        else:
+            self._close(job.instance)
+        self._drain()
+
+    def lost(self, token: int) -> None:
+        """The lease is another's: what is being computed for it will be refused."""
+        self._active.pop(token, None)
+
+    async def close(self) -> None:
+        """Close what is in memory, as far as it lets itself be closed."""
+        for fetch in list(self._fetches):
+            fetch.cancel()
+        while self._cache:
+            self._closing.append(self._cache.popitem()[1])
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+        def close_all() -> None:
+            while self._closing:
+                self._closing.popleft().close()
+
+        try:
+            async with asyncio.timeout(self._settings.worker_deadlock_warning):
+                await self._threads.run(close_all)
+        except TimeoutError:
+            _LOG.warning("some workflow code did not let itself be closed")
+        if self._reader is not None:
+            await self._reader.close()
+
+    # --- Replays --------------------------------------------------------------------------
+
+    async def _fetch(self, jobs: list[_Job]) -> None:
+        """Read the histories in one round trip; without them the leases are given back."""
+        try:
+            if self._reader is None or self._reader.closed:
+                self._reader = await self._source.open()
+            calls = [database.history(job.claimed.execution_id) for job in jobs]
+            histories = await database.exchange(self._reader, calls)
+        except (psycopg.Error, OSError, errors.CurrantError) as error:
+            _LOG.warning("cannot read the history of %d workflows: %s", len(jobs), error)
+            for job in jobs:
+                claimed = job.claimed
+                self._host.activated(
+                    claimed, models.Release(claimed.execution_id, claimed.token), None
+                )
+            return
+        for job, history in zip(jobs, histories, strict=True):
+            # Somebody else has advanced it if there is more; then the commit will be refused.
+            job.history = history
+            self._waiting.append(job)
+        self._drain()
+
+    # --- Threads --------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """See to it that a thread is at work on what waits."""
+        if (self._waiting or self._closing) and self._drainers == 0:
+            self._add_drainer()
+
+    def _add_drainer(self) -> None:
+        self._drainers += 1
+        self._threads.run(self._work).add_done_callback(self._drainer_ended)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = self._loop.create_task(self._watch())
+
+    def _drainer_ended(self, _: "asyncio.Future[None]") -> None:
+        self._drainers -= 1
+        self._drain()
+
+    def _work(self) -> None:
+        """In a thread: one activation after the other, until none waits."""
+        while True:
+            try:
+                job = self._waiting.popleft()
+            except IndexError:
+                break
+            job.started = time.monotonic()
+            self._running[job.claimed.token] = job
+            activation = job.run(self._host.max_payload_bytes)
+            self._running.pop(job.claimed.token, None)
+            if job.is_given_up:
+                return  # another thread has taken this one's place
+            self._finished.append((job, activation))
+            if not self._is_flush_due:
+                self._is_flush_due = True
+                self._loop.call_soon_threadsafe(self._flush)
+        while True:
+            try:
+                self._closing.popleft().close()
+            except IndexError:
+                break
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        while self._finished:
+            job, activation = self._finished.popleft()
+            self._committing[activation.token] = job
+            self._host.activated(job.claimed, activation, job.end)
+
+    def _close(self, instance: Instance) -> None:
+        self._closing.append(instance)
+
+    async def _watch(self) -> None:
+        """While threads are at work: help those that wait, and stop what does not end."""
+        warning = self._settings.worker_deadlock_warning
+        limit = self._settings.worker_deadlock_timeout
+        while self._drainers or self._running:
+            await asyncio.sleep(_LOOK_INTERVAL)
+            now = time.monotonic()
+            slow = [
+                job for job in list(self._running.values()) if now - job.started > _TAKE_OVER_AFTER
+            ]
+            if self._waiting and len(slow) >= self._drainers and self._drainers < _MOST_THREADS:
+                self._add_drainer()
+            for job in slow:
+                instance, took = job.instance, now - job.started
+                if instance is None:
+                    continue
+                if took > warning and not job.warned:
+                    job.warned = True
+                    _LOG.warning(
+                        "%s %s has not given way for %.1f s:\n%s",
+                        job.claimed.function,
+                        job.claimed.execution_id,
+                        took,
+                        instance.stack().rstrip(),
+                    )
+                if took > limit:
+                    self._stop(job, instance, took - limit)
+
+    def _stop(self, job: _Job, instance: Instance, late: float) -> None:
+        stack = instance.stack()
+        instance.interrupt()
+        if late < _INTERRUPT_GRACE or job.is_given_up:
+            return
+        # It blocks outside Python. Its thread is left to itself.
+        job.is_given_up = True
+        self._running.pop(job.claimed.token, None)
+        self._committing[job.claimed.token] = job
+        job.instance = None
+        reason = f"the workflow's code blocked and could not be stopped; it was at\n{stack}"
+        self._host.activated(job.claimed, _blocked(job.claimed, errors.storable(reason)), None)
+        if self._drainers < 2 * _MOST_THREADS:
+            self._add_drainer()

@@ -1,0 +1,151 @@
+"""The commands that set something going or change it: enqueue, signal, cancel, retry."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import click
+import psycopg
+
+from currant import database
+from currant.cli import parameters
+from currant.cli.session import FAILED, Session, command, complain, pass_session
+from currant.errors import DatabaseUnavailable
+from currant.models import Status
+
+_EXECUTIONS = click.argument(
+    "executions", metavar="ID...", nargs=-1, required=True, type=parameters.execution_id
+)
+
+
+@command()
+@click.argument("function", metavar="NAME")
+@click.argument("arguments", metavar="[JSON]", default="{}", type=parameters.json_arguments)
+@click.option("-q", "--queue", metavar="NAME", help="Put it in this queue.")
+@click.option("--priority", type=int, help="Higher goes first.")
+@click.option("--delay", metavar="DURATION", type=parameters.duration, help="Start so much later.")
+@click.option("--run-at", metavar="TIME", type=parameters.moment, help="Start then.")
+@click.option("--retries", metavar="N", type=int, help="Attempts after the first.")
+@click.option("--timeout", metavar="DURATION", type=parameters.duration, help="Of one attempt.")
+@click.option("--key", metavar="TEXT", help="The same key again returns the same execution.")
+@click.option("--id", "given_id", metavar="ID", type=parameters.execution_id, help="Its id.")
+@click.option(
+    "--workflow", "kind", flag_value="workflow", help="It is a workflow that nobody registered yet."
+)
+@click.option(
+    "--options",
+    "further",
+    metavar="JSON",
+    type=parameters.json_object,
+    default="{}",
+    help='Further options of currant.enqueue(), e.g. \'{"key_scope": "open"}\'.',
+)
+@pass_session
+def enqueue(
+    session: Session,
+    /,
+    function: str,
+    arguments: str,
+    *,
+    run_at: datetime | None,
+    given_id: UUID | None,
+    further: dict[str, Any],
+    **given: Any,
+) -> None:
+    """Ask for a task or workflow and print its id.
+
+    JSON is an object of named arguments or an array of positional ones; - reads it from standard
+    input. The function has to be registered, by a worker or with 'currant register'; else --queue
+    says who is to run it.
+    """
+    named = {
+        **given,
+        "run_at": run_at and run_at.isoformat(),
+        "id": given_id and str(given_id),
+    }
+    options = {**further, **{name: value for name, value in named.items() if value is not None}}
+    with session.connection() as connection:
+        execution = database.run_sync(connection, database.enqueue(function, arguments, options))
+    click.echo(str(execution))
+
+
+@command()
+@click.argument("execution", metavar="ID", type=parameters.execution_id)
+@click.argument("name")
+@click.argument("payload", metavar="[JSON]", default="null", type=parameters.json_value)
+@click.option(
+    "--id",
+    "given_id",
+    metavar="ID",
+    type=parameters.execution_id,
+    help="The signal's own id: sent again with it, it is delivered once.",
+)
+@pass_session
+def signal(
+    session: Session, execution: UUID, name: str, payload: str, given_id: UUID | None
+) -> None:
+    """Send a signal to a workflow. JSON is what it carries; - reads it from standard input."""
+    options = {} if given_id is None else {"id": str(given_id)}
+    with session.connection() as connection:
+        database.run_sync(connection, database.signal(execution, name, payload, options))
+
+
+@command()
+@_EXECUTIONS
+@click.option("--reason", metavar="TEXT", help="Stored with the cancellation.")
+@pass_session
+def cancel(session: Session, executions: Sequence[UUID], reason: str | None) -> int:
+    """Cancel executions.
+
+    What has not begun ends at once; what runs is asked to stop. Exits with 1 if one of them is
+    unknown or had already ended another way.
+    """
+
+    def cancel_one(connection: Any, execution: UUID) -> bool:
+        status = database.run_sync(connection, database.cancel(execution, reason))
+        if status in (Status.COMPLETED, Status.FAILED):
+            complain(f"{execution} has already {_ended(status)}, nothing to cancel")
+            return False
+        click.echo(
+            f"{execution} {status}" + ("" if status == Status.CANCELLED else ", asked to stop")
+        )
+        return True
+
+    return _each(session, executions, cancel_one)
+
+
+@command()
+@_EXECUTIONS
+@pass_session
+def retry(session: Session, executions: Sequence[UUID]) -> int:
+    """Run failed executions again.
+
+    Each failed or cancelled one becomes a new execution, whose id is printed.
+    """
+
+    def retry_one(connection: Any, execution: UUID) -> bool:
+        click.echo(str(database.run_sync(connection, database.retry(execution, {}))))
+        return True
+
+    return _each(session, executions, retry_one)
+
+
+def _each(session: Session, executions: Sequence[UUID], act: Callable[[Any, UUID], bool]) -> int:
+    # One that cannot be done must not keep the others from being done.
+    is_done = True
+    with session.connection() as connection:
+        for execution in dict.fromkeys(executions):
+            try:
+                is_done &= act(connection, execution)
+            except psycopg.Error as error:
+                known = database.translate(error)
+                if isinstance(known, DatabaseUnavailable):
+                    raise
+                complain(str(known))
+                is_done = False
+    return 0 if is_done else FAILED
+
+
+def _ended(status: str) -> str:
+    return "failed" if status == Status.FAILED else str(status)

@@ -1,0 +1,286 @@
+"""The commands that show what is there: status, list, queues, workers."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import click
+import msgspec
+
+from currant import database
+from currant.cli import parameters
+from currant.cli.render import (
+    Column,
+    Screen,
+    age,
+    between,
+    compact_json,
+    error_line,
+    local_time,
+    raw_json,
+    seconds,
+    shortened,
+)
+from currant.cli.session import Session, command, complain, pass_session
+from currant.cli.timeline import attempts_of
+from currant.models import ExecutionState, ExecutionSummary, Status
+
+_JSON_FIELDS = frozenset({"args", "result", "error", "headers", "details", "attempts", "payload"})
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def document(record: msgspec.Struct) -> dict[str, Any]:
+    """Return a record for Screen.json(), the JSON it holds embedded."""
+    return {
+        name: raw_json(value) if name in _JSON_FIELDS else value
+        for name in record.__struct_fields__
+        for value in [getattr(record, name)]
+    }
+
+
+@command()
+@click.argument("execution", metavar="ID", type=parameters.execution_id)
+@json_option
+@pass_session
+def status(session: Session, execution: UUID, as_json: bool) -> None:
+    """Show one execution in full.
+
+    Its state, attempts with their errors, times, result, and why it waits if it does.
+    """
+    with session.connection() as connection:
+        state = database.run_sync(connection, database.status(execution))
+    screen = Screen()
+    if as_json:
+        screen.json(document(state))
+        return
+    screen.fields(_description(state))
+    _show_attempts(screen, state)
+    _show_traceback(screen, state)
+
+
+def _description(state: ExecutionState) -> list[tuple[str, str]]:
+    version = f", version {state.version}" if state.kind == "workflow" else ""
+    priority = f", priority {state.priority}" if state.priority else ""
+    tries = f"{state.attempt} of {state.max_attempts}" if state.kind == "task" else ""
+    return [
+        ("id", str(state.id)),
+        ("function", f"{state.function} ({state.kind}{version})"),
+        ("queue", f"{state.queue}{priority}"),
+        ("status", state.status),
+        ("waits for", state.waits_for or ""),
+        ("cancelling", "asked to stop" if _is_stopping(state) else ""),
+        ("attempt", tries),
+        ("worker", str(state.worker_id or "")),
+        ("created", local_time(state.created_at)),
+        ("due", local_time(state.due_at)),
+        ("started", _after(state.started_at, state.created_at, "after")),
+        ("finished", _after(state.finished_at, state.started_at, "took")),
+        ("key", state.key or ""),
+        ("parent", str(state.parent_id or "")),
+        ("root", str(state.root_id) if state.root_id not in (state.id, state.parent_id) else ""),
+        ("retry of", str(state.retry_of or "")),
+        ("headers", "" if state.headers in (None, "{}") else compact_json(state.headers)),
+        ("details", compact_json(state.details)),
+        ("args", shortened(compact_json(state.args))),
+        ("result", shortened(compact_json(state.result)) if state.status == "completed" else ""),
+        ("error", shortened(error_line(state.error))),
+    ]
+
+
+def _is_stopping(state: ExecutionState) -> bool:
+    return state.cancel_requested and not state.status.is_end
+
+
+def _after(moment: datetime | None, start: datetime | None, word: str) -> str:
+    elapsed = seconds(between(start, moment))
+    return f"{local_time(moment)} ({word} {elapsed})" if elapsed else local_time(moment)
+
+
+def _show_attempts(screen: Screen, state: ExecutionState) -> None:
+    attempts = attempts_of(state)
+    if not attempts:
+        return
+    screen.line()
+    screen.table(
+        (
+            Column("ATTEMPT", is_right=True),
+            Column("STARTED", keep=2),
+            Column("TOOK", is_right=True),
+            Column("WORKER", keep=1),
+            Column("ERROR", shrinks_to=20),
+        ),
+        [
+            (
+                str(attempt.number),
+                local_time(attempt.started_at),
+                seconds(between(attempt.started_at, attempt.ended_at)),
+                attempt.worker,
+                error_line(attempt.error),
+            )
+            for attempt in attempts
+        ],
+    )
+
+
+def _show_traceback(screen: Screen, state: ExecutionState) -> None:
+    stored = msgspec.json.decode(state.error) if state.error else None
+    trace = stored.get("traceback") if isinstance(stored, dict) else None
+    if not isinstance(trace, str) or not trace.strip():
+        return
+    screen.line()
+    for line in trace.rstrip().splitlines():
+        screen.line(line, style="dim")
+
+
+@command("list")
+@click.option("-q", "--queue", metavar="NAME", help="Only of this queue.")
+@click.option(
+    "--status", type=click.Choice([status.value for status in Status]), help="Only in this state."
+)
+@click.option("--function", metavar="NAME", help="Only of this function.")
+@click.option(
+    "--since", metavar="TIME", type=parameters.past, help="Only created since, e.g. 2h or a time."
+)
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="At most so many, the newest first.",
+)
+@json_option
+@pass_session
+def list_executions(
+    session: Session,
+    *,
+    queue: str | None,
+    status: str | None,
+    function: str | None,
+    since: datetime | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List executions, the newest first."""
+    with session.connection() as connection:
+        found = database.run_sync(
+            connection,
+            database.list_executions(
+                queue=queue, status=status, function=function, since=since, limit=limit + 1
+            ),
+        )
+    screen, shown = Screen(), found[:limit]
+    if as_json:
+        screen.json([document(summary) for summary in shown])
+        return
+    _show_list(screen, shown)
+    if len(found) > limit and screen.is_terminal:
+        screen.line(f"There are more; this is the newest {limit}. --limit shows others.", "dim")
+
+
+def _show_list(screen: Screen, shown: list[ExecutionSummary]) -> None:
+    if not shown and screen.is_terminal:
+        complain("no executions match")
+        return
+    screen.table(
+        (
+            Column("ID"),
+            Column("STATUS"),
+            Column("FUNCTION", shrinks_to=8, keep=5),
+            Column("QUEUE", shrinks_to=6, keep=3),
+            Column("TRIES", keep=2, is_right=True),
+            Column("AGE" if screen.is_terminal else "CREATED", keep=4, is_right=True),
+            Column("TOOK", keep=1, is_right=True),
+            Column("NOTE", shrinks_to=24, keep=0),
+        ),
+        [
+            (
+                str(one.id),
+                one.status,
+                one.function,
+                one.queue,
+                f"{one.attempt}/{one.max_attempts}" if one.kind == "task" else "",
+                age(one.created_at) if screen.is_terminal else one.created_at.isoformat(),
+                seconds(between(one.started_at, one.finished_at)),
+                one.error_message or one.waits_for or "",
+            )
+            for one in shown
+        ],
+    )
+
+
+@command()
+@json_option
+@pass_session
+def queues(session: Session, as_json: bool) -> None:
+    """Show the queues and what is in them."""
+    with session.connection() as connection:
+        found = database.run_sync(connection, database.queue_stats())
+    screen = Screen()
+    if as_json:
+        screen.json([document(queue) for queue in found])
+        return
+    if not found and screen.is_terminal:
+        complain("all queues are empty")
+        return
+    screen.table(
+        (
+            Column("QUEUE", shrinks_to=10),
+            Column("READY", is_right=True),
+            Column("DELAYED", is_right=True),
+            Column("RUNNING", is_right=True),
+            Column("OLDEST", is_right=True),
+        ),
+        [
+            (
+                queue.queue,
+                str(queue.ready),
+                str(queue.delayed),
+                str(queue.running),
+                age(queue.oldest_ready_at),
+            )
+            for queue in found
+        ],
+    )
+
+
+@command()
+@json_option
+@pass_session
+def workers(session: Session, as_json: bool) -> None:
+    """Show the workers and what they serve."""
+    with session.connection() as connection:
+        found = database.run_sync(connection, database.workers())
+    screen = Screen()
+    if as_json:
+        screen.json([document(worker) for worker in found])
+        return
+    if not found and screen.is_terminal:
+        complain("no workers; start one with 'currant worker'")
+        return
+    screen.table(
+        (
+            Column("WORKER", keep=2),
+            Column("HOST", shrinks_to=8, keep=3),
+            Column("PID", is_right=True),
+            Column("STATE"),
+            Column("BUSY", is_right=True),
+            Column("UP", keep=1, is_right=True),
+            Column("HEARD", keep=4, is_right=True),
+            Column("QUEUES", shrinks_to=10),
+        ),
+        [
+            (
+                str(worker.worker_id),
+                worker.host or "",
+                str(worker.pid or ""),
+                "alive" if worker.is_alive else "dead",
+                f"{worker.running}/{worker.concurrency}",
+                age(worker.started_at),
+                age(worker.heartbeat_at),
+                ", ".join(worker.queues),
+            )
+            for worker in found
+        ],
+    )

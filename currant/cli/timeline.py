@@ -1,0 +1,274 @@
+"""An execution's story, step by step, with waits and attempts.
+
+Plain data; history.py lays it out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from currant.cli.render import compact_json, error_line, seconds
+from currant.models import ExecutionState, HistoryEntry, Status
+
+_OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt that was made at a task, or at an activation."""
+
+    number: int
+    worker: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    error: Mapping[str, Any] | None
+
+
+@dataclass(slots=True)
+class Step:
+    """One line of the story."""
+
+    at: datetime
+    what: str
+    outcome: str = ""
+    waited: timedelta | None = None
+    ran: timedelta | None = None
+    source: str = ""
+    attempts: list["Step"] = field(default_factory=list)
+
+    def lines(self) -> Iterable["Step"]:
+        """Return the step and, below it, its attempts."""
+        return [self, *self.attempts]
+
+
+def attempts_of(state: ExecutionState) -> list[Attempt]:
+    """Return the attempts that an execution's state tells of."""
+    stored = msgspec.json.decode(state.attempts) if state.attempts else None
+    return [
+        Attempt(
+            number=int(one.get("attempt") or index),
+            worker=str(one.get("worker") or ""),
+            started_at=_moment(one.get("started_at")),
+            ended_at=_moment(one.get("ended_at")),
+            error=one.get("error"),
+        )
+        for index, one in enumerate(stored or [], start=1)
+    ]
+
+
+def of_task(state: ExecutionState) -> list[Step]:
+    """Tell what became of a task."""
+    steps = [Step(state.created_at, "enqueued", f"on {state.queue}")]
+    last = state.created_at
+    failed = _failed_attempts(state)
+    for attempt in failed:
+        steps.append(_attempt_step(attempt, since=last))
+        last = attempt.ended_at or last
+    if state.status.is_end and (not failed or state.status != Status.FAILED):
+        steps.append(_last_attempt(state, since=last))
+    elif not state.status.is_end:
+        steps.append(_now(state))
+    return steps
+
+
+def of_workflow(
+    state: ExecutionState,
+    entries: Sequence[HistoryEntry],
+    children: Mapping[UUID, ExecutionState],
+) -> list[Step]:
+    """Tell what a workflow did, from its history and the states of what it started."""
+    story = _Story(state, children)
+    for entry in entries:
+        story.add(entry)
+    return story.told()
+
+
+class _Story:
+    def __init__(self, state: ExecutionState, children: Mapping[UUID, ExecutionState]) -> None:
+        self._state = state
+        self._children = children
+        self._steps = [Step(state.created_at, "enqueued", f"on {state.queue}")]
+        self._by_number: dict[int, Step] = {}
+        self._tasks: set[int] = set()
+        self._last_event = state.created_at
+        self._is_ended = False
+
+    def add(self, entry: HistoryEntry) -> None:
+        if entry.position == 0:
+            self._add_event(entry)
+            self._last_event = entry.at
+        else:
+            self._add_command(entry)
+
+    def told(self) -> list[Step]:
+        if not self._is_ended:
+            self._steps.append(_now(self._state))
+        return self._steps
+
+    def _add_event(self, entry: HistoryEntry) -> None:
+        payload = entry.payload
+        match entry.kind:
+            case "started":
+                version = _read(payload).get("version", self._state.version)
+                step = Step(entry.at, "started", f"version {version}")
+                step.waited = entry.at - self._last_event
+                self._steps.append(step)
+            case "task_completed" | "child_completed":
+                self._resolve(entry, _with_result("completed", payload))
+            case "task_failed" | "child_failed":
+                status = _read(payload).get("status", "failed")
+                self._resolve(entry, f"{status}: {error_line(payload)}")
+            case "timer_fired":
+                self._resolve(entry, "fired")
+            case "signal_received":
+                waited = None if self._tasks else entry.at - self._last_event
+                what = f"signal {entry.name} received"
+                self._steps.append(Step(entry.at, what, compact_json(payload), waited=waited))
+            case "cancel_requested":
+                reason = _read(payload).get("reason")
+                self._steps.append(Step(entry.at, "asked to cancel", str(reason or "")))
+            case _:
+                name = " ".join(part for part in (entry.kind, entry.name) if part)
+                self._steps.append(Step(entry.at, name, compact_json(payload)))
+
+    def _add_command(self, entry: HistoryEntry) -> None:
+        if entry.kind in ("complete", "fail", "cancelled"):
+            self._end(entry)
+            return
+        if entry.kind == "cancel":
+            self._cancel(entry)
+            return
+        step = Step(entry.at, *_command(entry), source=entry.source or "")
+        self._steps.append(step)
+        if entry.number is None or entry.kind not in ("task", "child", "timer"):
+            return
+        self._by_number[entry.number] = step
+        step.outcome = _OPEN
+        if entry.kind == "timer":
+            return
+        self._tasks.add(entry.number)
+        child = self._children.get(entry.execution_id) if entry.execution_id else None
+        if child is not None:
+            _tell_child(step, child)
+
+    def _resolve(self, entry: HistoryEntry, outcome: str) -> None:
+        self._tasks.discard(entry.number or 0)
+        step = self._by_number.get(entry.number or 0)
+        if step is None:
+            self._steps.append(Step(entry.at, entry.kind, outcome))
+            return
+        step.outcome = outcome
+        if step.ran is None and step.waited is None:
+            step.waited = entry.at - step.at
+
+    def _cancel(self, entry: HistoryEntry) -> None:
+        self._tasks.discard(entry.number or 0)
+        step = self._by_number.get(entry.number or 0)
+        if step is not None:
+            step.outcome = f"cancelled by the workflow after {seconds(entry.at - step.at)}"
+
+    def _end(self, entry: HistoryEntry) -> None:
+        self._is_ended = True
+        payload = _read(entry.payload)
+        ran = entry.at - self._state.created_at
+        if entry.kind == "complete":
+            outcome = compact_json(msgspec.json.encode(payload.get("result")).decode())
+            self._steps.append(Step(entry.at, "completed", outcome, ran=ran))
+            return
+        what = "failed" if entry.kind == "fail" else "cancelled"
+        self._steps.append(Step(entry.at, what, error_line(payload.get("error")), ran=ran))
+
+
+def _command(entry: HistoryEntry) -> tuple[str, str]:
+    payload, name = _read(entry.payload), entry.name or ""
+    match entry.kind:
+        case "timer":
+            return f"sleep {seconds(float(payload.get('seconds') or 0))}", ""
+        case "queue":
+            return f"queue {name}", f"as {payload.get('id')}"
+        case "signal":
+            return f"signal {name}", f"to {payload.get('execution')}"
+        case "version":
+            return f"version of {name}", str(payload.get("version", ""))
+        case _:
+            return f"{entry.kind} {name}".strip(), ""
+
+
+def _tell_child(step: Step, child: ExecutionState) -> None:
+    failed = _failed_attempts(child)
+    begun = failed[0].started_at if failed else child.started_at
+    if begun is not None:
+        step.waited = begun - child.created_at
+        step.ran = child.finished_at - begun if child.finished_at else None
+    step.outcome = _standing(child)
+    if child.attempt == 1 and child.status.is_end:
+        return
+    last = child.created_at
+    for attempt in failed:
+        step.attempts.append(_indented(_attempt_step(attempt, since=last)))
+        last = attempt.ended_at or last
+    if child.status == Status.COMPLETED:
+        final = _last_attempt(child, since=last)
+        final.outcome = child.status
+        step.attempts.append(_indented(final))
+
+
+def _failed_attempts(state: ExecutionState) -> list[Attempt]:
+    return [one for one in attempts_of(state) if one.error is not None and one.started_at]
+
+
+def _last_attempt(state: ExecutionState, *, since: datetime) -> Step:
+    """Return the attempt that ended it: the only one that is not among those that failed."""
+    start, end = state.started_at, state.finished_at or since
+    if start is None:
+        return Step(end, state.status, error_line(state.error))
+    outcome = error_line(state.error) or _with_result(state.status, state.result)
+    return Step(start, f"attempt {state.attempt}", outcome, start - since, end - start)
+
+
+def _standing(state: ExecutionState) -> str:
+    return f"{state.status}, waits for {state.waits_for}" if state.waits_for else state.status
+
+
+def _indented(step: Step) -> Step:
+    step.what = f"  {step.what}"
+    return step
+
+
+def _attempt_step(attempt: Attempt, *, since: datetime) -> Step:
+    assert attempt.started_at is not None
+    return Step(
+        attempt.started_at,
+        f"attempt {attempt.number}",
+        error_line(attempt.error),
+        waited=attempt.started_at - since,
+        ran=attempt.ended_at - attempt.started_at if attempt.ended_at else None,
+    )
+
+
+def _now(state: ExecutionState) -> Step:
+    """Return the last line: how it ended, or what it does now."""
+    if state.status.is_end:
+        outcome = compact_json(state.result) if state.error is None else error_line(state.error)
+        end = state.finished_at or state.created_at
+        return Step(end, state.status, outcome, ran=end - state.created_at)
+    moment = state.started_at or state.created_at
+    return Step(moment, state.status, f"waits for {state.waits_for}" if state.waits_for else "")
+
+
+def _with_result(word: str, payload: str | None) -> str:
+    result = compact_json(payload)
+    return word if result in ("", "null") else f"{word}: {result}"
+
+
+def _read(payload: str | None) -> dict[str, Any]:
+    document = msgspec.json.decode(payload) if payload else None
+    return document if isinstance(document, dict) else {}
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) else None

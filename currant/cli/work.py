@@ -1,0 +1,109 @@
+"""The worker command: everything before the worker's own loop starts."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from currant import apps, database, definitions
+from currant.cli import logs
+from currant.cli.session import Session, command, pass_session
+from currant.cli.terminal import line_buffered
+from currant.settings import Settings
+
+_LOG = logging.getLogger("currant")
+_SEED_VARIABLE = "PYTHONHASHSEED"
+
+
+@command()
+@click.option(
+    "-q",
+    "--queue",
+    "queues",
+    metavar="NAME",
+    multiple=True,
+    help="Serve this queue; may be repeated. Otherwise all that the application's functions name.",
+)
+@click.option("--app", metavar="MODULE", help="Where the functions are; otherwise app.py here.")
+@click.option(
+    "--concurrency",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Tasks at a time in each process; otherwise CURRANT_WORKER_MAX_CONCURRENT.",
+)
+@click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=1, max=1024),
+    default=1,
+    show_default=True,
+    help="Worker processes, to use more than one core.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(logs.LEVELS, case_sensitive=False),
+    default="info",
+    show_default=True,
+    help="What to log to stderr.",
+)
+@pass_session
+def worker(
+    session: Session,
+    *,
+    queues: Sequence[str],
+    app: str | None,
+    concurrency: int | None,
+    processes: int,
+    log_level: str,
+) -> int:
+    """Run tasks and workflows until stopped.
+
+    SIGTERM or Ctrl-C: take nothing new, let what runs finish for a grace period, give back the
+    rest. A second one: at once.
+    """
+    if not all(queue.strip() for queue in queues):
+        raise click.BadParameter("the name of a queue is empty", param_hint="--queue")
+    session.overrides |= {"app": app, "worker_max_concurrent": concurrency}
+    _share_hash_seed(session)
+    logs.configure("debug" if session.is_debugging else log_level)
+    line_buffered(sys.stdout)
+    settings = session.settings()
+    served = _served(settings, queues)
+    # The worker brings asyncio and the engine along, which the other commands need not load.
+    from currant.worker import run_worker
+
+    return run_worker(settings, queues=served, processes=processes)
+
+
+def _share_hash_seed(session: Session) -> None:
+    """Start this process again with the installation's hash seed, if it has another.
+
+    Sets of strings then iterate in the same order in every worker, so that a workflow that loops
+    over one replays alike everywhere.
+    """
+    with session.connection() as connection:
+        seed = str(database.run_sync(connection, database.settings()).hash_seed % 2**32)
+    if os.environ.get(_SEED_VARIABLE) == seed:
+        return
+    if sys.flags.ignore_environment or not sys.executable:
+        _LOG.warning("python ignores %s: sets of strings may differ on replay", _SEED_VARIABLE)
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    arguments = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, arguments, os.environ | {_SEED_VARIABLE: seed})
+
+
+def _served(settings: Settings, queues: Sequence[str]) -> tuple[str, ...]:
+    module = apps.load_app(settings)
+    functions = definitions.registry.all()
+    if not functions:
+        raise apps.AppError(
+            f"{module.__name__} defines no task and no workflow",
+            hint="decorate functions with @task or @workflow",
+        )
+    if queues:
+        return tuple(dict.fromkeys(queues))
+    return apps.queues_of([one.declaration.queue for one in functions])

@@ -1,0 +1,259 @@
+"""One claimed task from its arguments to its report.
+
+Async functions run on the worker's event loop, the others in threads. Whatever the function does,
+there is exactly one report, and the worker goes on.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from functools import partial
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from currant import database, definitions, errors, models
+from currant.context import TaskContext, entered
+from currant.engine import Report
+from currant.threads import Threads
+
+_LOG = logging.getLogger("currant")
+
+
+class Stop(Enum):
+    """Why a running task was told to stop."""
+
+    LOST = auto()  # the lease is another's: say nothing
+    CANCEL = auto()  # somebody asked for its cancellation
+    SHUTDOWN = auto()  # the worker is going: give it back
+
+
+@dataclass(eq=False, slots=True)
+class RunningTask:
+    """A task that this worker works on."""
+
+    claimed: models.Claimed
+    started: float = field(default_factory=time.monotonic)
+    runner: "asyncio.Task[None] | None" = None
+    stop: Stop | None = None
+    context: TaskContext | None = None
+    is_interruptible: bool = True
+    details: str | None = None  # to go with the next heartbeat
+
+    @property
+    def deadline(self) -> float:
+        """When, on the monotonic clock, the attempt times out."""
+        timeout = self.claimed.timeout
+        return self.started + (timeout.total_seconds() if timeout else float("inf"))
+
+    def tell(self, reason: Stop) -> None:
+        """Have it stop. A sync function is not interrupted; it can look at `task_info()`."""
+        if self.stop in (Stop.LOST, reason):
+            return
+        self.stop = reason
+        if self.context is not None:
+            self.context.cancelled = True
+        if self.runner is not None and (self.is_interruptible or reason is not Stop.CANCEL):
+            self.runner.cancel()
+
+
+class Host(Protocol):
+    """What the executor needs of its worker."""
+
+    max_payload_bytes: int
+
+    @property
+    def worker_id(self) -> UUID: ...
+
+    def ended(self, running: RunningTask, report: Report | None) -> None:
+        """The task is over; None: nothing is to be reported."""
+
+    def beat_soon(self) -> None:
+        """A task has details to keep. Callable from any thread."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """An async connection inside a transaction that is committed at the end."""
+
+    def lend_slot(self) -> AbstractAsyncContextManager[None]:
+        """The task's slot may be used by another while this is open."""
+
+
+class Executor:
+    """Runs claimed tasks."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._threads = Threads("currant-task")
+        self.hung = 0  # threads that were given up and have not come back
+
+    def start(self, running: RunningTask) -> None:
+        """Begin the task; `Host.ended` is called once when it is over."""
+        claimed = running.claimed
+        running.runner = asyncio.get_running_loop().create_task(
+            self._run(running), name=f"{claimed.function} {claimed.execution_id}"
+        )
+
+    async def _run(self, running: RunningTask) -> None:
+        claimed = running.claimed
+        function = definitions.registry.get(claimed.function)
+        report: Report | None
+        if function is None or function.kind != "task":
+            report = _release(claimed, f"a worker that knows the task {claimed.function}")
+        elif claimed.version > function.declaration.version:
+            report = _release(
+                claimed, f"a worker with version {claimed.version} of {claimed.function}"
+            )
+        else:
+            report = await self._attempt(running, function)
+        self._host.ended(running, report)
+
+    async def _attempt(self, running: RunningTask, function: Any) -> Report | None:
+        claimed = running.claimed
+        timeout = claimed.timeout.total_seconds() if claimed.timeout else None
+        try:
+            args, kwargs = function.decode_call(claimed.args)
+            running.context = self._context(running)
+            running.is_interruptible = function.is_async
+            async with asyncio.timeout(timeout) as limit:
+                with entered(running.context):
+                    if function.declaration.transactional:
+                        return await self._in_transaction(running, function, args, kwargs)
+                    return self._completion(
+                        claimed, function, await self._call(function, args, kwargs)
+                    )
+        except asyncio.CancelledError as error:
+            match running.stop:
+                case Stop.LOST:
+                    return None
+                case Stop.SHUTDOWN:
+                    return models.Release(claimed.execution_id, claimed.token)
+                case _:
+                    return _failure(claimed, error)
+        except TimeoutError as error:
+            if limit.expired():
+                return _timed_out(claimed, function.is_async)
+            return _failure(claimed, error, retryable=function.is_retryable(error))
+        except errors.Retry as error:
+            return _failure(claimed, error, retry_after=error.delay)
+        except errors.PayloadError as error:
+            # Trying again would give the same value, or meet the same arguments.
+            return _failure(claimed, error, retryable=False)
+        except BaseException as error:
+            return _failure(claimed, error, retryable=function.is_retryable(error))
+
+    def _context(self, running: RunningTask) -> TaskContext:
+        claimed = running.claimed
+
+        def record_heartbeat(details: str | None) -> None:
+            running.details = details
+            if details is not None:
+                self._host.beat_soon()
+
+        return TaskContext(
+            id=str(claimed.execution_id),
+            function=claimed.function,
+            attempt=claimed.attempt,
+            max_attempts=claimed.max_attempts,
+            deadline=claimed.claimed_at + claimed.timeout if claimed.timeout else None,
+            workflow_id=str(claimed.parent_id) if claimed.parent_id else None,
+            details=claimed.details,
+            cancelled=running.stop is not None,
+            record_heartbeat=record_heartbeat,
+            lend_slot=self._host.lend_slot,
+        )
+
+    async def _call(self, function: Any, args: Any, kwargs: Any) -> Any:
+        if function.is_async:
+            return await function.fn(*args, **kwargs)
+        async with self._thread_watched() as run:
+            return await run(partial(function.fn, *args, **kwargs))
+
+    @asynccontextmanager
+    async def _thread_watched(self) -> AsyncIterator[Callable[[Callable[[], Any]], Any]]:
+        """A way to run a call in a thread that counts as hung from when it is given up."""
+        loop = asyncio.get_running_loop()
+        given_up = False
+        is_over = False
+
+        def over() -> None:
+            nonlocal is_over
+            is_over = True
+            if given_up:
+                self.hung -= 1
+
+        def run(call: Callable[[], Any]) -> asyncio.Future[Any]:
+            def watched() -> Any:
+                try:
+                    return call()
+                finally:
+                    # A closed loop refuses: nobody counts any more.
+                    with suppress(RuntimeError):
+                        loop.call_soon_threadsafe(over)
+
+            return self._threads.run(watched)
+
+        try:
+            yield run
+        except (asyncio.CancelledError, TimeoutError):
+            if not is_over:
+                given_up = True
+                self.hung += 1
+            raise
+
+    async def _in_transaction(
+        self, running: RunningTask, function: Any, args: Any, kwargs: Any
+    ) -> Report | None:
+        """What the function writes through `connection()` and its completion are one commit."""
+        claimed = running.claimed
+        assert running.context is not None
+        async with self._host.transaction() as connection:
+            running.context.connection = connection
+            result = self._completion(claimed, function, await self._call(function, args, kwargs))
+            call = database.complete(
+                self._host.worker_id, claimed.execution_id, claimed.token, result.result
+            )
+            if await database.run(connection, call) != models.Word.ACCEPTED:
+                running.stop = Stop.LOST
+                raise asyncio.CancelledError
+        return None
+
+    def _completion(self, claimed: models.Claimed, function: Any, value: Any) -> models.Completion:
+        text = function.encode_result(value)
+        if len(text) > self._host.max_payload_bytes:
+            raise errors.EncodingError(
+                f"the result of {claimed.function}() has {len(text)} bytes",
+                hint=f"at most {self._host.max_payload_bytes} are stored: keep it elsewhere and "
+                "return a reference",
+            )
+        return models.Completion(claimed.execution_id, claimed.token, text)
+
+
+def _release(claimed: models.Claimed, reason: str) -> models.Release:
+    return models.Release(claimed.execution_id, claimed.token, reason)
+
+
+def _failure(
+    claimed: models.Claimed,
+    error: BaseException,
+    *,
+    retryable: bool = True,
+    retry_after: Any = None,
+) -> models.Failure:
+    described = errors.describe(error, retryable=retryable)
+    return models.Failure(
+        claimed.execution_id, claimed.token, msgspec.json.encode(described).decode(), retry_after
+    )
+
+
+def _timed_out(claimed: models.Claimed, is_async: bool) -> models.Failure:
+    seconds = claimed.timeout.total_seconds() if claimed.timeout else 0
+    message = f"no end after {seconds:g} s"
+    if not is_async:
+        message += "; its thread could not be stopped and is left to itself"
+    error = {"type": "Timeout", "message": message}
+    return models.Failure(claimed.execution_id, claimed.token, msgspec.json.encode(error).decode())

@@ -1,0 +1,139 @@
+"""What enqueueing returns: the id of an execution, with what can be asked of it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from uuid import UUID
+
+from currant import errors, models
+
+if TYPE_CHECKING:
+    from currant.client import Client
+
+R = TypeVar("R", covariant=True)
+
+
+class Handle(str, Generic[R]):
+    """An execution's id as text, and what can be asked of it.
+
+    It prints, compares, stores and travels as the id. `Handle(text)` makes one again.
+
+    Raises:
+        InvalidArgument: the text is no UUID.
+    """
+
+    _client: "Client | None"
+    _decode: Callable[[str | None], Any] | None
+
+    def __new__(
+        cls,
+        execution: UUID | str,
+        *,
+        client: "Client | None" = None,
+        decode: Callable[[str | None], Any] | None = None,
+    ) -> Self:
+        try:
+            text = str(execution if isinstance(execution, UUID) else UUID(execution))
+        except (ValueError, AttributeError, TypeError):
+            raise errors.InvalidArgument(
+                f"{execution!r} is not an execution id", hint="ids are UUIDs"
+            ) from None
+        handle = super().__new__(cls, text)
+        handle._client = client
+        handle._decode = decode
+        return handle
+
+    @property
+    def id(self) -> UUID:
+        """The id as a UUID."""
+        return UUID(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Handle, (str(self),)
+
+    def __repr__(self) -> str:
+        return f"Handle({str.__repr__(self)})"
+
+    def __str__(self) -> str:
+        return str.__str__(self)
+
+    async def status(self) -> models.Status:
+        """Where the execution stands now.
+
+        Raises:
+            ExecutionNotFound: there is none with this id.
+        """
+        return (await self.state()).status
+
+    def status_sync(self) -> models.Status:
+        """`status` for code without an event loop."""
+        return self.state_sync().status
+
+    async def state(self) -> models.ExecutionState:
+        """Everything that is known of the execution now.
+
+        Raises:
+            ExecutionNotFound: there is none with this id.
+        """
+        return await self._of_loop().status(self)
+
+    def state_sync(self) -> models.ExecutionState:
+        """`state` for code without an event loop."""
+        return self._of_thread().status_sync(self)
+
+    async def result(self, *, timeout: float | timedelta | None = None) -> R:
+        """Wait for the execution to end, and give its result.
+
+        Raises:
+            ExecutionFailed: it failed; the error says with what, and carries the traceback.
+            Cancelled: it was cancelled.
+            TimeoutError: it did not end in time (it goes on nevertheless).
+            ExecutionNotFound: there is none with this id.
+        """
+        result: R = await self._of_loop().result(self, timeout=timeout, decode=self._decode)
+        return result
+
+    def result_sync(self, *, timeout: float | timedelta | None = None) -> R:
+        """`result` for code without an event loop."""
+        result: R = self._of_thread().result_sync(self, timeout=timeout, decode=self._decode)
+        return result
+
+    async def signal(self, name: str, payload: Any = None) -> None:
+        """Send the workflow a signal.
+
+        Raises:
+            AlreadyEnded: it has ended.
+            ExecutionNotFound: there is none with this id.
+        """
+        await self._of_loop().signal(self, name, payload)
+
+    def signal_sync(self, name: str, payload: Any = None) -> None:
+        """`signal` for code without an event loop."""
+        self._of_thread().signal_sync(self, name, payload)
+
+    async def cancel(self, reason: str | None = None) -> models.Status:
+        """Ask for the execution to be cancelled; where it stands now comes back.
+
+        Cancelling what has ended changes nothing.
+
+        Raises:
+            ExecutionNotFound: there is none with this id.
+        """
+        return await self._of_loop().cancel(self, reason)
+
+    def cancel_sync(self, reason: str | None = None) -> models.Status:
+        """`cancel` for code without an event loop."""
+        return self._of_thread().cancel_sync(self, reason)
+
+    def _of_loop(self) -> "Client":
+        return self._client or _clients().current()
+
+    def _of_thread(self) -> "Client":
+        return self._client or _clients().current_sync()
+
+
+def _clients() -> Any:
+    # The client makes handles; one made from a bare id has to ask for a client only when used.
+    from currant import client
+
+    return client

@@ -1,0 +1,48 @@
+"""Receives notifications on a connection of its own, which is made again when it is lost.
+
+Notifications only save waiting: whoever relies on them polls as well.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import psycopg
+
+from currant import database
+
+_LOG = logging.getLogger("currant")
+
+
+class Listener:
+    """Calls a handler with the payload of every notification on its channel, on the event loop."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[psycopg.AsyncConnection[Any]]],
+        handlers: Mapping[str, Callable[[str], None]],
+    ) -> None:
+        self._connect = connect
+        self._handlers = handlers
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        failures = 0
+        while True:
+            try:
+                connection = await self._connect()
+                try:
+                    for channel in self._handlers:
+                        await database.run(connection, database.listen(channel))
+                    failures = 0
+                    async for notification in connection.notifies():
+                        self._handlers[notification.channel](notification.payload)
+                finally:
+                    await connection.close()
+            except (psycopg.Error, OSError) as error:
+                delay = random.uniform(0.5, 1) * min(0.2 * 2**failures, 10)
+                failures += 1
+                _LOG.debug("not listening, trying again in %.1f s: %s", delay, error)
+                await asyncio.sleep(delay)

@@ -1,0 +1,402 @@
+"""The worker process: takes work, runs it, reports it, stays alive, and goes in order.
+
+It puts the parts together: the engine (exchange with the database), the executor (tasks), the
+activations (workflows), the heartbeat and the listener. It keeps the slots and the leases.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from currant import database, definitions, models
+from currant.activations import Activations
+from currant.connections import Source
+from currant.engine import Engine, Report
+from currant.executor import Executor, RunningTask, Stop
+from currant.heartbeat import Heartbeat
+from currant.listener import Listener
+from currant.settings import Settings
+
+_LOG = logging.getLogger("currant")
+
+# Seconds that cancelled tasks have to clean up, and that the last reports have to arrive.
+_CLEANUP_GRACE: Final = 5.0
+
+
+class Worker:
+    """One worker: `run` it on an event loop of its own.
+
+    Args:
+        settings: where the database is, how many tasks at a time, how often to beat and poll.
+        queues: the names of the queues it takes work from.
+    """
+
+    def __init__(self, settings: Settings, *, queues: Sequence[str]) -> None:
+        self.settings = settings
+        self.queues = tuple(queues)
+        self.max_payload_bytes = 1 << 20
+        self.is_draining = False
+        self.has_failed = False
+        self._tasks: dict[int, RunningTask] = {}
+        self._ended: dict[int, RunningTask] = {}
+        self._activation_ends: dict[int, str] = {}
+        self._lent = 0
+        self._source = Source(settings, "currant worker")
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stop_requested = asyncio.Event()
+        self._stop_now = asyncio.Event()
+
+    async def run(self) -> int:
+        """Work until stopped; the exit code of the process.
+
+        Raises:
+            CurrantError: the database refuses for good, or its schema does not fit.
+        """
+        self._loop = asyncio.get_running_loop()
+        # The schema is checked, and a database that is not there is reported, before anything else.
+        connection = await self._source.open()
+        configuration = await database.run(connection, database.settings())
+        self.max_payload_bytes = configuration.max_payload_bytes
+        self._executor = Executor(self)
+        self._activations = Activations(self, self.settings, self._source)
+        self._engine = Engine(
+            self,
+            connect=self._first(connection),
+            registration=self._registration,
+            queues=self.queues,
+            poll_interval=self.settings.worker_poll_interval,
+            recover_interval=min(1.0, self.settings.worker_heartbeat_timeout / 4),
+        )
+        self._heartbeat = Heartbeat(
+            self,
+            connect=self._source.open_sync,
+            interval=self.settings.worker_heartbeat_interval,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.stop)
+        _LOG.info(
+            "worker %s: queues %s, %d tasks at a time, process %d",
+            self._engine.worker_id,
+            ", ".join(self.queues),
+            self.settings.worker_max_concurrent,
+            os.getpid(),
+        )
+        exchange = self._loop.create_task(self._engine.run(), name="currant exchange")
+        listening = self._loop.create_task(self._listen(), name="currant listener")
+        self._heartbeat.start()
+        try:
+            await self._until_stopped(exchange)
+            await self._drain(exchange)
+        finally:
+            listening.cancel()
+            self._heartbeat.stop()
+            await self._activations.close()
+            exchange.cancel()
+            await asyncio.gather(exchange, listening, return_exceptions=True)
+            await self._engine.deregister()
+            await self._engine.close()
+        _LOG.info("worker %s has stopped", self._engine.worker_id)
+        return 1 if self.has_failed else 0
+
+    def stop(self) -> None:
+        """Take nothing new and end when what runs is done; called again, end now."""
+        if self._stop_requested.is_set():
+            self._stop_now.set()
+        self._stop_requested.set()
+
+    def _first(self, connection: psycopg.AsyncConnection[Any]) -> Callable[[], Any]:
+        """Opens connections, beginning with the one that is there already."""
+        waiting = [connection]
+
+        async def connect() -> psycopg.AsyncConnection[Any]:
+            return waiting.pop() if waiting else await self._source.open()
+
+        return connect
+
+    def _registration(self, worker_id: UUID) -> Mapping[str, object]:
+        return {
+            "id": str(worker_id),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "queues": list(self.queues),
+            "concurrency": self.settings.worker_max_concurrent,
+            "heartbeat_timeout": self.settings.worker_heartbeat_timeout,
+            "functions": [one.declaration.as_json() for one in definitions.registry.all()],
+        }
+
+    async def _until_stopped(self, exchange: "asyncio.Task[None]") -> None:
+        stop = self._loop.create_task(self._stop_requested.wait())
+        await asyncio.wait({stop, exchange}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if exchange.done():
+            await exchange  # it ends by itself only with an error
+
+    # --- Going in order -------------------------------------------------------------------
+
+    async def _drain(self, exchange: "asyncio.Task[None]") -> None:
+        """Let what runs finish, then cancel it and give it back, then send the last reports."""
+        self.is_draining = True
+        self._engine.stop_claiming()
+        running = len(self._tasks)
+        grace = self.settings.worker_shutdown_grace
+        if running:
+            _LOG.info("stopping: %d tasks have %.0f s to finish", running, grace)
+        await self._until_idle(grace, self._stop_now)
+        if self._tasks:
+            _LOG.warning("giving back %d tasks that have not finished", len(self._tasks))
+            for task in list(self._tasks.values()):
+                task.tell(Stop.SHUTDOWN)
+            await self._until_idle(_CLEANUP_GRACE, None)
+        self._engine.stop()
+        try:
+            async with asyncio.timeout(_CLEANUP_GRACE):
+                await asyncio.shield(exchange)
+        except TimeoutError:
+            _LOG.warning("the database did not take the last reports")
+
+    async def _until_idle(self, seconds: float, interrupted: asyncio.Event | None) -> None:
+        waits = [self._loop.create_task(self._idle.wait())]
+        if interrupted is not None:
+            waits.append(self._loop.create_task(interrupted.wait()))
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    def _check_idle(self) -> None:
+        if self._tasks or self._activations.active:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    # --- For the engine -------------------------------------------------------------------
+
+    def free_slots(self) -> tuple[int, int]:
+        """Free slots for tasks and for activations."""
+        return (
+            max(self.settings.worker_max_concurrent + self._lent - len(self._tasks), 0),
+            max(self.settings.worker_max_activations - len(self._activations.active), 0),
+        )
+
+    def start(self, claimed: Sequence[models.Claimed]) -> None:
+        """Run what was claimed."""
+        workflows = [one for one in claimed if one.kind == "workflow"]
+        for one in claimed:
+            if one.kind == "task":
+                running = self._tasks[one.token] = RunningTask(one)
+                self._executor.start(running)
+        if workflows:
+            self._activations.start(workflows)
+        self._check_idle()
+
+    def held(self) -> Mapping[int, UUID]:
+        """Token and execution of everything that is being worked on."""
+        held = {token: task.claimed.execution_id for token, task in list(self._tasks.items())}
+        for token, claimed in list(self._activations.active.items()):
+            held[token] = claimed.execution_id
+        return held
+
+    def lost(self, token: int) -> None:
+        """Stop working on it; it is another's."""
+        running = self._tasks.get(token)
+        if running is not None:
+            _LOG.warning(
+                "lost %s %s: its lease is gone",
+                running.claimed.function,
+                running.claimed.execution_id,
+            )
+            running.tell(Stop.LOST)
+        self._activations.lost(token)
+
+    def settled(self, report: Report, word: models.Word) -> None:
+        """The database has answered."""
+        ended = self._ended.pop(report.token, None)
+        if ended is not None:
+            _log_task(ended, report, word)
+        else:
+            self._activations.settled(report, word)
+            how = self._activation_ends.pop(report.token, None)
+            if how is not None and word is models.Word.ACCEPTED:
+                _LOG.info("%s", how)
+        self._check_idle()
+
+    # --- For the executor -----------------------------------------------------------------
+
+    @property
+    def worker_id(self) -> UUID:
+        return self._engine.worker_id
+
+    def ended(self, running: RunningTask, report: Report | None) -> None:
+        """A task is over."""
+        token = running.claimed.token
+        self._tasks.pop(token, None)
+        if report is not None:
+            self._ended[token] = running
+            self._engine.report(report)
+        elif running.stop is None:
+            # Its completion was part of its own transaction.
+            _log_task(
+                running,
+                models.Completion(running.claimed.execution_id, token, ""),
+                models.Word.ACCEPTED,
+            )
+            self._engine.nudge()
+        self._check_idle()
+        if self._executor.hung > self.settings.worker_max_concurrent and not self.has_failed:
+            _LOG.error(
+                "%d threads of sync tasks hang: this worker stops, to be started again",
+                self._executor.hung,
+            )
+            self.has_failed = True
+            self.stop()
+
+    def beat_soon(self) -> None:
+        self._heartbeat.beat_soon()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """A connection of its own for one transactional task."""
+        connection = await self._source.open()
+        try:
+            async with connection.transaction():
+                yield connection
+        finally:
+            await connection.close()
+
+    @asynccontextmanager
+    async def lend_slot(self) -> AsyncIterator[None]:
+        """A task that waits for others does not keep them from running."""
+        self._lent += 1
+        self._engine.nudge()
+        try:
+            yield
+        finally:
+            self._lent -= 1
+
+    # --- For the activations --------------------------------------------------------------
+
+    def activated(self, claimed: models.Claimed, report: Report, end: str | None) -> None:
+        """An activation is over."""
+        if end is not None:
+            ended = {"complete": "completed", "fail": "failed", "cancelled": "cancelled"}[end]
+            self._activation_ends[claimed.token] = (
+                f"{ended} {claimed.function} {claimed.execution_id}"
+            )
+        self._engine.report(report)
+
+    # --- For the heartbeat ----------------------------------------------------------------
+
+    def beats(self) -> tuple[list[models.Beat], float]:
+        """Everything that is held; called from the heartbeat's thread."""
+        beats: list[models.Beat] = []
+        latest = 0.0
+        for token, task in list(self._tasks.items()):
+            details, task.details = task.details, None
+            beats.append(models.Beat(task.claimed.execution_id, token, details))
+            latest = max(latest, task.deadline)
+        for token, claimed in list(self._activations.active.items()):
+            beats.append(models.Beat(claimed.execution_id, token))
+        return beats, latest
+
+    def post(self, function: Callable[[], None]) -> None:
+        """Call it on the event loop, unless that is closed."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function)
+
+    def attend(self, answer: models.HeartbeatAnswer) -> None:
+        """The database says that a lease needs attention."""
+        if answer.answer == "lost":
+            self.lost(answer.token)
+            return
+        running = self._tasks.get(answer.token)
+        if running is not None:
+            running.tell(Stop.CANCEL)
+
+    def declared_dead(self) -> None:
+        """Nothing of it will be accepted; the engine finds out and registers anew."""
+        for token in list(self.held()):
+            self.lost(token)
+        self._engine.nudge()
+
+    # --- Notifications --------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        async def connect() -> psycopg.AsyncConnection[Any]:
+            opened = await self._source.open_listening()
+            if opened is None:
+                await asyncio.Event().wait()  # polling only
+                raise AssertionError
+            return opened
+
+        def on_ready(queue: str) -> None:
+            if not queue or queue in self.queues:
+                self._engine.nudge(is_work=bool(queue))
+
+        def on_cancel(worker: str) -> None:
+            if worker == str(self._engine.worker_id):
+                self._heartbeat.beat_soon()
+
+        await Listener(
+            connect,
+            {database.READY_CHANNEL: on_ready, database.CANCEL_CHANNEL: on_cancel},
+        ).run()
+
+
+def _log_task(running: RunningTask, report: Report, word: models.Word) -> None:
+    """The one line that an execution has in the log."""
+    if word is models.Word.LOST:
+        level, verb = logging.WARNING, "lost"
+    else:
+        match report:
+            case models.Completion():
+                level, verb = logging.INFO, "completed"
+            case models.Failure() if running.stop is Stop.CANCEL:
+                level, verb = logging.INFO, "cancelled"
+            case models.Failure():
+                level, verb = logging.WARNING, "failed"
+            case _:
+                level, verb = logging.INFO, "gave back"
+    if not _LOG.isEnabledFor(level):
+        return
+    claimed = running.claimed
+    text = f"{verb} {claimed.function} {claimed.execution_id}"
+    if claimed.max_attempts > 1 and (claimed.attempt > 1 or isinstance(report, models.Failure)):
+        text += f", attempt {claimed.attempt} of {claimed.max_attempts}"
+    text += f", {time.monotonic() - running.started:.3f} s"
+    if isinstance(report, models.Failure):
+        error = msgspec.json.decode(report.error)
+        lines = str(error.get("message") or "").splitlines()
+        text += f": {error.get('type')}: {lines[0] if lines else ''}"
+    elif isinstance(report, models.Release) and report.reason:
+        text += f": waits for {report.reason}"
+    _LOG.log(level, "%s", text)
+
+
+def run_worker(settings: Settings, *, queues: Sequence[str], processes: int = 1) -> int:
+    """Run workers until they are stopped; the exit code.
+
+    Args:
+        settings: of every one of them.
+        queues: the queues they serve.
+        processes: with more than one, this process only starts the others, starts one again that
+            dies, and hands on SIGTERM and SIGINT.
+    """
+    if processes > 1:
+        from currant.supervisor import supervise
+
+        return supervise(processes, lambda: asyncio.run(Worker(settings, queues=queues).run()))
+    return asyncio.run(_run(settings, queues))
+
+
+async def _run(settings: Settings, queues: Sequence[str]) -> int:
+    return await Worker(settings, queues=queues).run()

@@ -1,0 +1,1 @@
+"""Deterministic replay of workflow code. Knows nothing of the database."""

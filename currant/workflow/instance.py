@@ -1,0 +1,345 @@
+"""One run of a workflow in memory: takes its events, gives back its commands.
+
+The instance is a cache. Whatever it knows follows from the history, and another one that is given
+the same events arrives at the same place.
+"""
+
+import asyncio
+import contextvars
+import json
+import logging
+import random
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from currant.errors import (
+    NonDeterminism,
+    UnsupportedVersion,
+    WorkflowDeadlock,
+    describe,
+    storable,
+)
+from currant.workflow import substitutes, teardown
+from currant.workflow.history import ENGINE, Command, Event, Recorded, RunInfo, Step
+from currant.workflow.intents import Answer, End, Execution, Intent, Site
+from currant.workflow.ledger import Ledger
+from currant.workflow.loop import Interrupted, WorkflowLoop, is_ctrl_c
+from currant.workflow.mailbox import Mailbox
+from currant.workflow.watch import Watch
+
+logger = logging.getLogger("currant")
+
+T = TypeVar("T")
+
+
+class Instance:
+    """A run of a workflow.
+
+    Calls come from one thread at a time, not always the same one; `running_for`, `stack` and
+    `interrupt` may be called from any thread at any time.
+
+    Args:
+        run: what the run knows about itself.
+        main: decodes the arguments and calls the workflow function; gives its coroutine.
+        encode: makes JSON text of what the function returns.
+
+    Attributes:
+        loop: the loop its code runs on.
+        last_event: number of the last event that was applied.
+        cancel_reason: why it is to be cancelled; None if nobody asked.
+    """
+
+    def __init__(
+        self,
+        run: RunInfo,
+        main: Callable[[], Coroutine[Any, Any, Any]],
+        encode: Callable[[Any], str] = json.dumps,
+    ) -> None:
+        substitutes.install()
+        self.run = run
+        self.last_event = 0
+        self.cancel_reason: str | None = None
+        self.ledger = Ledger(run)
+        # mypy does not see the methods that refuse.
+        self.loop = WorkflowLoop(run, self.ledger)  # type: ignore[abstract]
+        self.loop.instance = self
+        self._main = main
+        self._encode = encode
+        self._context = contextvars.Context()
+        self._main_task: asyncio.Task[None] | None = None
+        self._mailboxes: dict[str, Mailbox] = {}
+        self._watch = Watch()
+        self._end: End | None = None
+        self._fault: BaseException | None = None
+        self._raised: BaseException | None = None
+        self.random = random.Random(run.id.int)
+        self._uuids = random.Random(run.id.int + 1)
+
+    # --- what the worker drives
+
+    def replay(self, history: Iterable[Step]) -> None:
+        """Apply recorded events and check that the code asks for what is recorded.
+
+        Raises:
+            NonDeterminism: it asks for something else.
+            UnsupportedVersion: it cannot follow the versions that the run follows.
+            WorkflowDeadlock: it was interrupted.
+        """
+        steps = list(history)
+        for step in steps:
+            self.ledger.learn(step.commands)
+
+        def follow() -> None:
+            for event, commands in steps:
+                self._step(event, commands)
+
+        self._drive(follow)
+
+    def apply(self, event: Event, recorded: Sequence[Recorded] | None = None) -> list[Command]:
+        """Apply one event and let the code run until it waits again.
+
+        Args:
+            event: the next event of the run.
+            recorded: the commands recorded for it; None if the event is new.
+
+        Returns:
+            The commands to store with a new event; none for a recorded one.
+
+        Raises:
+            NonDeterminism, UnsupportedVersion, WorkflowDeadlock: as `replay`. The instance is of
+                no more use then, and has to be closed.
+        """
+        if recorded is not None:
+            self.ledger.learn(recorded)
+        return self._drive(lambda: self._step(event, recorded))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the workflow has ended."""
+        return self._end is not None
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the event being applied, or the last one, is in the history already."""
+        return not self.ledger.is_live
+
+    @property
+    def blocked(self) -> str | None:
+        """Why nothing can ever wake this run but a request to cancel; None if something can."""
+        if self._end is not None or any(self.ledger.open) or self._awaited_signals():
+            return None
+        return (
+            "deadlock: the workflow waits, but for no task, timer or signal"
+            f" ({teardown.whereabouts(self.loop.tasks)})"
+        )
+
+    def waiting_for(self) -> str:
+        """What the run waits for, in words."""
+        waits = [" ".join(filter(None, (intent.kind, intent.name))) for intent in self.ledger.open]
+        waits += [f"signal {name}" for name in self._awaited_signals()]
+        return ", ".join(waits) or "nothing"
+
+    def close(self) -> None:
+        """End whatever code of the run is still suspended. May be repeated."""
+        if self.ledger.is_closed:
+            return
+        self.ledger.is_closed = True
+        try:
+            self._drive(lambda: teardown.tear_down(self.loop, self._context))
+        except WorkflowDeadlock as error:
+            logger.error("%s, while it was to clean up", error)
+
+    # --- what watches it from another thread
+
+    def running_for(self) -> float:
+        """For how many seconds its code has not given way; 0 while it does not run."""
+        return self._watch.running_for()
+
+    def stack(self) -> str:
+        """Where its code is at this moment."""
+        return self._watch.stack()
+
+    def interrupt(self) -> bool:
+        """Stop its code; the call that runs it raises WorkflowDeadlock. See `Watch.interrupt`."""
+        self.loop.is_halted = True
+        return self._watch.interrupt()
+
+    # --- what its code asks for
+
+    def call(
+        self, function: str, args: str, options: Mapping[str, Any], site: Site | None
+    ) -> tuple[Execution, asyncio.Future[Event]]:
+        """Ask for a task; the future is going to hold the event that ends it."""
+        # Only the awaiting coroutine ever sees this future, so asyncio's own, faster one does.
+        future: asyncio.Future[Event] = asyncio.Future(loop=self.loop)
+        intent = Execution("task", function, args, options, site, _answer(future))
+        self.ledger.add(intent)
+        return intent, future
+
+    def send(self, intent: Intent) -> UUID:
+        """Ask for something nothing comes back from; gives the id it will have."""
+        if self.ledger.is_closed:
+            raise GeneratorExit("the run is being torn down")
+        self.ledger.number_now(intent)
+        return intent.derived_id(self.run.id, self.loop.now)
+
+    def version(self, change: str, lowest: int, highest: int) -> int:
+        """Which version of a change this run follows."""
+        try:
+            return self.ledger.version(change, lowest, highest, self.loop.site())
+        except UnsupportedVersion as error:
+            # The user's code may catch it, and must not get any further all the same.
+            self._abandon(error)
+            raise
+
+    def mailbox(self, name: str) -> Mailbox:
+        """The signals of a name."""
+        if name not in self._mailboxes:
+            self._mailboxes[name] = Mailbox(name)
+        return self._mailboxes[name]
+
+    def uuid4(self) -> UUID:
+        """A random UUID, the same at every replay."""
+        return UUID(int=self._uuids.getrandbits(128), version=4)
+
+    # --- how an event is applied
+
+    def _drive(self, work: Callable[[], T]) -> T:
+        """Run the work as this loop's running code, whatever else this thread has going on."""
+        outer_loop = asyncio._get_running_loop()
+        outer_hooks = sys.get_asyncgen_hooks()
+        try:
+            try:
+                self._watch.enter()
+                asyncio._set_running_loop(self.loop)
+                sys.set_asyncgen_hooks(firstiter=self.loop.track_generator, finalizer=None)
+                result = work()
+            finally:
+                self._watch.leave()
+        except Interrupted:
+            pass
+        except BaseException as error:
+            self._abandon(error)
+            raise
+        finally:
+            # Once more, for an interruption that came in just before the first.
+            self._watch.leave()
+            asyncio._set_running_loop(outer_loop)
+            sys.set_asyncgen_hooks(*outer_hooks)
+        if self._watch.interrupted is not None:
+            deadlock = WorkflowDeadlock(
+                f"workflow {self.run.function} {self.run.id} did not give way and was stopped",
+                detail=f"it was at\n{self._watch.interrupted}",
+                hint="wait with asyncio.sleep() or a task, and compute in a task",
+            )
+            self._abandon(deadlock)
+            raise deadlock
+        return result
+
+    def _abandon(self, error: BaseException) -> None:
+        self.loop.is_halted = True
+        if self._fault is None:
+            self._fault = error
+
+    def _step(self, event: Event, recorded: Sequence[Recorded] | None) -> list[Command]:
+        if self._fault is not None or self._end is not None or self.ledger.is_closed:
+            raise RuntimeError(f"run {self.run.id} takes no more events") from self._fault
+        if event.number != self.last_event + 1:
+            raise ValueError(f"event {event.number} cannot follow event {self.last_event}")
+        self.ledger.is_live = recorded is None
+        self.loop.now = max(self.loop.now, event.at)
+        self._deliver(event)
+        self.loop.run()
+        if self._fault is not None:
+            raise self._fault
+        try:
+            commands = self.ledger.settle(event, recorded)
+        except NonDeterminism as error:
+            raise error from self._raised
+        self.last_event = event.number
+        return commands
+
+    def _deliver(self, event: Event) -> None:
+        match event.kind:
+            case "task_completed" | "task_failed" | "timer_fired":
+                intent = self.ledger.answered(event.command)
+                # None: it was cancelled, and ended all the same before it heard of that.
+                if intent is not None and intent.answer is not None:
+                    intent.answer(event)
+            case "signal_received":
+                self.mailbox(event.name or "").deliver(event.payload or "null")
+            case "started":
+                self._start(event)
+            case "cancel_requested":
+                self._request_cancel(event)
+            case _:
+                raise UnsupportedVersion(f"this version of Currant does not know {event.kind!r}")
+
+    def _start(self, event: Event) -> None:
+        start = json.loads(event.payload or "null") or {}
+        self.ledger.recorded_python = start.get("python")
+        if start.get("engine", ENGINE) > ENGINE:
+            raise UnsupportedVersion(
+                f"run {self.run.id} began under a newer version of Currant",
+                hint="upgrade this worker",
+            )
+        self._main_task = self.loop.create_task(self._run_main(), context=self._context)
+
+    def _request_cancel(self, event: Event) -> None:
+        if self.cancel_reason is None and self._main_task is not None:
+            reason = (json.loads(event.payload or "null") or {}).get("reason")
+            self.cancel_reason = reason or "cancelled"
+            self._main_task.cancel(reason)
+
+    async def _run_main(self) -> None:
+        try:
+            result = await self._main()
+            self._end = End("complete", f'{{"result":{self._encode(result)}}}')
+        except BaseException as error:
+            if self.ledger.is_closed:
+                raise
+            self._end_with(error)
+        if self._end is not None:
+            self.ledger.add(self._end)
+            self.loop.report_failures()
+            self._warn_of_background_tasks()
+        # The return wins over everything else that was ready.
+        self.loop.is_halted = True
+
+    def _end_with(self, error: BaseException) -> None:
+        self._raised = error
+        if isinstance(error, Interrupted | MemoryError) or is_ctrl_c(error):
+            # The machine's trouble, not the workflow's: another attempt may well succeed.
+            self._abandon(error)
+        elif isinstance(error, asyncio.CancelledError) and self.cancel_reason is not None:
+            cancelled = {"type": "Cancelled", "message": storable(self.cancel_reason)}
+            self._end = End("cancelled", json.dumps({"error": cancelled}), self.cancel_reason)
+        else:
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next  # without `_run_main`
+            described = describe(error, retryable=False)
+            reason = f"{described['type']}: {described['message']}"
+            self._end = End("fail", json.dumps({"error": described}), reason)
+
+    def _warn_of_background_tasks(self) -> None:
+        left = [task for task in self.loop.tasks if task is not self._main_task]
+        if left and self.ledger.is_live:
+            logger.warning(
+                "workflow %s %s has ended, and with it tasks that it did not await: %s",
+                self.run.function,
+                self.run.id,
+                teardown.whereabouts(left),
+            )
+
+    def _awaited_signals(self) -> list[str]:
+        return [name for name, mailbox in self._mailboxes.items() if mailbox.is_awaited]
+
+
+def _answer(future: asyncio.Future[Event]) -> Answer:
+    def answer(event: Event) -> None:
+        if not future.done():
+            future.set_result(event)
+
+    return answer

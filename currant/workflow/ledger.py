@@ -1,0 +1,185 @@
+"""The ledger of one run: numbers what the workflow asks for and holds it against the history.
+
+Numbers are given when a drain ends, to what is then still wanted. So code such as
+`async with asyncio.timeout(60)` around something that does not wait leaves nothing behind, not
+even a gap. An intent whose id the workflow wants to know at once is numbered at once, after all
+that were made before it; that order too is the same at every replay.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+
+from currant.errors import NonDeterminism, UnsupportedVersion
+from currant.workflow.history import Command, Event, Recorded, RunInfo, describe, python_version
+from currant.workflow.intents import Cancel, End, Intent, Marker, Site
+
+
+class Ledger:
+    """What one run has asked for, and what of it is still open.
+
+    Attributes:
+        is_live: the event being applied is not in the history yet. Nothing else decides whether
+            the run is replaying.
+        last_number: the highest number given so far.
+        recorded_python: the Python version that the history began under.
+        is_closed: the run is being torn down; nothing it asks for counts any more.
+    """
+
+    __slots__ = (
+        "_counted",
+        "_inferred",
+        "_issued",
+        "_last_matched",
+        "_open",
+        "_run",
+        "_versions",
+        "is_closed",
+        "is_live",
+        "last_number",
+        "recorded_python",
+    )
+
+    def __init__(self, run: RunInfo) -> None:
+        self._run = run
+        self._issued: list[Intent] = []
+        self._counted = 0  # so many of `_issued` have been considered for a number
+        self._open: dict[int, Intent] = {}
+        self._versions: dict[str, int] = {}
+        self._inferred: list[Marker] = []
+        self._last_matched: tuple[Event, Recorded] | None = None
+        self.last_number = 0
+        self.is_live = False
+        self.is_closed = False
+        self.recorded_python: str | None = None
+
+    @property
+    def open(self) -> Iterable[Intent]:
+        """What is waited for, oldest first."""
+        return self._open.values()
+
+    def add(self, intent: Intent) -> None:
+        """Ask for something."""
+        if not self.is_closed:
+            self._issued.append(intent)
+
+    def number_now(self, intent: Intent) -> None:
+        """Ask for something and give it its number at once."""
+        self._issued.append(intent)
+        self._assign_numbers()
+
+    def cancel(self, intent: Intent) -> None:
+        """Take an intent back. One that has been answered is left alone."""
+        if self.is_closed:
+            return
+        if intent.number is not None and self._open.pop(intent.number, None) is not None:
+            self._issued.append(Cancel(intent))
+        else:
+            intent.dropped = True
+
+    def answered(self, number: int | None) -> Intent | None:
+        """Close the command that an event answers; None if it was cancelled meanwhile."""
+        return None if number is None else self._open.pop(number, None)
+
+    # --- versions
+
+    def learn(self, commands: Iterable[Recorded]) -> None:
+        """Take note of recorded version markers.
+
+        A marker may be recorded long after the call it belongs to (an inferred one is), so those
+        of the whole history have to be known before its first event is replayed.
+        """
+        for command in commands:
+            if command.kind == "version" and command.name is not None:
+                version = json.loads(command.payload or "{}").get("version")
+                self._versions.setdefault(command.name, version)
+
+    def version(self, change: str, lowest: int, highest: int, site: Site | None) -> int:
+        """The version of a change that this run follows, for its whole life.
+
+        Raises:
+            UnsupportedVersion: it follows one outside lowest..highest.
+        """
+        version = self._versions.get(change)
+        if version is None:
+            version = highest if self.is_live else lowest
+            self._versions[change] = version
+            marker = Marker(change, version, inferred=not self.is_live, site=site)
+            (self._issued if self.is_live else self._inferred).append(marker)
+        if not lowest <= version <= highest:
+            raise UnsupportedVersion(
+                f"this run follows version {version} of the change {change!r},"
+                f" and this code supports {lowest} to {highest}",
+                hint="it goes on as soon as a worker runs code that supports it",
+            )
+        return version
+
+    # --- the end of a drain
+
+    def settle(self, event: Event, recorded: Sequence[Recorded] | None) -> list[Command]:
+        """End the drain of an event: number what was asked, then store it or compare it.
+
+        Returns:
+            The commands to store; none when replaying.
+
+        Raises:
+            NonDeterminism: the history has something else in this place.
+        """
+        self._assign_numbers()
+        issued = [intent for intent in self._issued if not intent.dropped]
+        self._issued.clear()
+        self._counted = 0
+        commands: list[Command] = []
+        if recorded is None:
+            inferred, self._inferred = self._inferred, []
+            commands = [intent.command(event, self._run.id) for intent in (*inferred, *issued)]
+        else:
+            self._compare(event, issued, recorded)
+        for intent in issued:
+            if intent.answer is not None and intent.number is not None:
+                intent.opened_at = event.at
+                self._open[intent.number] = intent
+        return commands
+
+    def _assign_numbers(self) -> None:
+        issued = self._issued
+        for intent in issued[self._counted :] if self._counted else issued:
+            if intent.is_numbered and not intent.dropped:
+                self.last_number += 1
+                intent.number = self.last_number
+        self._counted = len(issued)
+
+    def _compare(self, event: Event, issued: list[Intent], recorded: Sequence[Recorded]) -> None:
+        expected = [command for command in recorded if command.kind != "version"]
+        for wanted, made in zip_longest(expected, issued):
+            if (
+                wanted is None
+                or made is None
+                or made.number != wanted.number
+                or made.kind != wanted.kind
+                or made.name != wanted.name
+            ):
+                raise self._mismatch(event, wanted, made)
+            self._last_matched = event, wanted
+
+    def _mismatch(
+        self, event: Event, wanted: Recorded | None, made: Intent | None
+    ) -> NonDeterminism:
+        last = "nothing before it"
+        if self._last_matched is not None:
+            matched_event, matched = self._last_matched
+            last = f"{describe(matched)} at event {matched_event.number}"
+        produced = "nothing" if made is None else describe(made)
+        if isinstance(made, End) and made.reason:
+            produced += f" with {made.reason}"
+        return NonDeterminism(
+            f"workflow {self._run.function} {self._run.id} does not follow its history"
+            f" at event {event.number} ({event.kind})",
+            detail=(
+                f"expected {'nothing' if wanted is None else describe(wanted)},"
+                f" produced {produced}; last match: {last};"
+                f" recorded on Python {self.recorded_python or 'unknown'},"
+                f" replayed on {python_version()}"
+            ),
+            hint="code that runs under way may change only behind currant.get_version()",
+        )

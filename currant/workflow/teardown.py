@@ -1,0 +1,121 @@
+"""Looking into code that is suspended, and putting an end to it.
+
+A run that leaves memory must not leave coroutines to the garbage collector: it would run their
+`finally` blocks at any time, in any thread. Cancelling them is no way either, since the code would
+take it for a real cancellation. So they are stopped with GeneratorExit, as `close()` does, in the order in which they were begun.
+"""
+
+import contextvars
+import gc
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
+from typing import Any, Final, NamedTuple
+
+from currant.workflow.futures import Task
+from currant.workflow.loop import Interrupted, WorkflowLoop, is_internal
+
+logger = logging.getLogger("currant")
+
+# Code may await in its clean-up, and has to be stopped once more for each time it does.
+_TRIES = 100
+
+# What cannot be stopped is kept: collecting it would run its code after all.
+_unstoppable: Final[list[Any]] = []
+
+# The attributes that hold the frame, and what it awaits.
+_ATTRIBUTES = {
+    CoroutineType: ("cr_frame", "cr_await"),
+    AsyncGeneratorType: ("ag_frame", "ag_await"),
+    GeneratorType: ("gi_frame", "gi_yieldfrom"),
+}
+
+# What `async for`, `anext()` and `aclose()` await: objects that stand in front of a generator.
+_GENERATOR_STEPS = ("async_generator_asend", "async_generator_athrow", "anext_awaitable")
+
+
+class Suspended(NamedTuple):
+    """Code that waits, and the object by which it can be stopped."""
+
+    frame: FrameType
+    entrance: Any
+
+
+def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> None:
+    """Stop every task of the loop, then its async generators."""
+    loop.drop_ready()
+    while tasks := loop.take_tasks():
+        for task in tasks:
+            # It ends without a result, which asyncio would report when it is collected.
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            _stop(task.get_coro(), context)
+    for generator in loop.take_generators():
+        closing = generator.aclose()
+        _try(context, closing.send, None)
+        _stop(closing, context)
+    loop.drop_ready()
+
+
+def whereabouts(tasks: Iterable[Task[Any]]) -> str:
+    """Where each task is suspended: `Task-1 at app.py:42, …`."""
+    return ", ".join(f"{task.get_name()} at {_place(task.get_coro())}" for task in tasks)
+
+
+def _place(coroutine: Any) -> str:
+    place = "an unknown place"
+    for frame, _ in _chain(coroutine):
+        if not is_internal(frame.f_code.co_filename):
+            place = f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return place
+
+
+def _chain(awaiting: Any) -> Iterator[Suspended]:
+    """A coroutine, what it awaits, what that awaits, and so on."""
+    while awaiting is not None:
+        entrance = awaiting
+        while type(awaiting).__name__ in _GENERATOR_STEPS:
+            # They do not say what they stand in front of, except to the garbage collector.
+            awaiting = next(filter(_is_generator, gc.get_referents(awaiting)), None)
+        if type(awaiting) not in _ATTRIBUTES:
+            return
+        frame_attribute, inner_attribute = _ATTRIBUTES[type(awaiting)]
+        frame = getattr(awaiting, frame_attribute)
+        if frame is None:
+            return
+        yield Suspended(frame, entrance)
+        awaiting = getattr(awaiting, inner_attribute)
+
+
+def _is_generator(referent: Any) -> bool:
+    return isinstance(referent, AsyncGeneratorType) or type(referent).__name__ in _GENERATOR_STEPS
+
+
+def _stop(outermost: Any, context: contextvars.Context) -> None:
+    # The innermost first. Left to Python, `close()` of a coroutine gives up what it awaits if that
+    # awaits once more in its clean-up (a generator even if it does not), and raises RuntimeError
+    # in the coroutine, where the user's code might catch it.
+    for _, entrance in reversed(list(_chain(outermost))):
+        for _ in range(_TRIES):
+            waiting = list(_chain(entrance))
+            if not waiting:
+                break
+            innermost = waiting[-1].entrance
+            if type(innermost).__name__ in _GENERATOR_STEPS:
+                _try(context, innermost.throw, GeneratorExit())
+            else:
+                _try(context, innermost.close)
+        else:
+            logger.error("workflow code cannot be stopped, whatever is raised: %r", entrance)
+            _unstoppable.append(outermost)
+            return
+
+
+def _try(context: contextvars.Context, stop: Any, *args: Any) -> None:
+    try:
+        context.run(stop, *args)
+    except (Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException:
+        # It ended so, or its clean-up failed, or it awaits something. Only its frame can tell.
+        return

@@ -1,0 +1,40 @@
+"""Does whatever is left to do, so that a test can look at how everything ended."""
+
+from __future__ import annotations
+
+from tests.concurrency.support import Session, Worker, pass_time
+
+_ROUNDS = 60
+
+
+def drain(session: Session, worker: Worker) -> None:
+    """Run everything to its end on a stopped clock, and clean up what was left behind.
+
+    Tasks complete, workflows end when they run. Leases of other workers are left until their
+    deadlines have passed.
+    """
+    for _round in range(_ROUNDS):
+        while session.value("select more from currant.tick()"):
+            pass
+        worker.heartbeat()
+        claimed = worker.claim(1000, 1000)
+        for lease in claimed:
+            if lease.kind == "task":
+                assert worker.complete(lease) == "accepted"
+            else:
+                assert worker.end(lease) in ("accepted", "refused")
+        if not claimed:
+            if session.value("select not exists (select from currant.ready)") and session.value(
+                """
+                select not exists (select from currant.delayed)
+                    and not exists (select from currant.leases)
+                """
+            ):
+                return
+            # Small steps are steady ticks, after which deadlines are enforced; a long one lets
+            # what waits become due.
+            for seconds in [9.0] * 8 + [7200.0]:
+                pass_time(session, seconds)
+                worker.heartbeat()
+                session.execute("select currant.tick()")
+    raise AssertionError("there is always more to do")

@@ -1,0 +1,247 @@
+"""Signals reach exactly one waiter each, in order."""
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from currant.workflow.api import queue_execution, send_signal, wait_for_signal
+from tests.workflow.conftest import Start
+from tests.workflow.support import RUN_ID, step
+
+
+def test_signal_wakes_who_waits_for_its_name(start: Start) -> None:
+    async def workflow() -> Any:
+        return await wait_for_signal("approved")
+
+    run = start(workflow)
+    run.signal("other", 1)
+    run.signal("approved", {"by": "me"})
+
+    assert run.result == {"by": "me"}
+
+
+def test_signals_are_kept_until_somebody_asks(start: Start) -> None:
+    async def workflow() -> Any:
+        await step("slow")
+        return [await wait_for_signal("n") for _ in range(3)]
+
+    run = start(workflow)
+    for n in range(3):
+        run.signal("n", n)
+    run.complete("slow")
+
+    assert run.result == [0, 1, 2]
+
+
+def test_waiters_are_served_in_order(start: Start) -> None:
+    async def workflow() -> Any:
+        return await asyncio.gather(*(wait_for_signal("n") for _ in range(3)))
+
+    run = start(workflow)
+    for n in range(3):
+        run.signal("n", n)
+
+    assert run.result == [0, 1, 2]
+
+
+def test_wait_ends_with_its_timeout(start: Start) -> None:
+    async def workflow() -> Any:
+        try:
+            await wait_for_signal("approved", timeout=86400)
+        except TimeoutError as error:
+            return str(error)
+
+    run = start(workflow)
+    run.fire()
+
+    assert run.result == "no signal 'approved' came within 86400 seconds"
+    assert run.commands[0].payload == '{"seconds":86400.0}'
+
+
+def test_timeout_may_be_a_timedelta(start: Start) -> None:
+    async def workflow() -> Any:
+        return await wait_for_signal("approved", timedelta(minutes=1))
+
+    run = start(workflow)
+    run.signal("approved", True)
+
+    assert run.short == ["timer 1", "cancel 1", "complete"]
+    assert run.commands[0].payload == '{"seconds":60.0}'
+
+
+def test_signal_that_is_there_needs_no_timer(start: Start) -> None:
+    async def workflow() -> Any:
+        await step("a")
+        return await wait_for_signal("approved", timeout=60)
+
+    run = start(workflow)
+    run.signal("approved", 1)
+    run.complete("a")
+
+    assert run.short == ["task 1 a", "complete"]
+
+
+def test_timeout_of_nothing_only_looks(start: Start) -> None:
+    async def workflow() -> Any:
+        try:
+            await wait_for_signal("approved", timeout=0)
+        except TimeoutError:
+            return "not there"
+
+    run = start(workflow)
+
+    assert run.result == "not there"
+    assert run.short == ["complete"]
+
+
+def test_waiting_again_after_a_timeout_waits_again(start: Start) -> None:
+    async def workflow() -> Any:
+        for attempt in range(5):
+            try:
+                return [attempt, await wait_for_signal("approved", timeout=10)]
+            except TimeoutError:
+                await step("remind")
+
+    run = start(workflow)
+    run.fire()
+    run.complete("remind")
+    run.fire()
+    run.complete("remind")
+    run.signal("approved", "yes")
+
+    assert run.result == [2, "yes"]
+
+
+def test_timer_that_fires_after_the_signal_changes_nothing(start: Start) -> None:
+    async def workflow() -> Any:
+        value = await wait_for_signal("approved", timeout=10)
+        await step("after")
+        return value
+
+    run = start(workflow)
+    run.signal("approved", "yes")
+    run._apply("timer_fired", 1)
+    run.complete("after")
+
+    assert run.result == "yes"
+
+
+def test_signal_passes_by_a_waiter_that_was_cancelled(start: Start) -> None:
+    async def workflow() -> Any:
+        first = asyncio.create_task(wait_for_signal("n"))
+        second = asyncio.create_task(wait_for_signal("n"))
+        await step("a")
+        first.cancel()
+        return await second
+
+    run = start(workflow)
+    run.complete("a")
+    run.signal("n", "mine")
+
+    assert run.result == "mine"
+
+
+def test_waiter_cancelled_by_another_signal_takes_none(start: Start) -> None:
+    async def workflow() -> Any:
+        async def canceller() -> None:
+            await wait_for_signal("n")
+            second.cancel()
+
+        first = asyncio.create_task(canceller())
+        second = asyncio.create_task(wait_for_signal("n"))
+        third = asyncio.create_task(wait_for_signal("n"))
+        await first
+        return await third
+
+    run = start(workflow)
+    run.signal("n", 1)
+    run.signal("n", 2)
+
+    assert run.result == 2
+
+
+def test_payload_that_does_not_decode_raises_where_it_is_awaited(start: Start) -> None:
+    def decode(text: str) -> int:
+        return int(json.loads(text))
+
+    async def workflow() -> Any:
+        try:
+            await wait_for_signal("n", decode=decode)
+        except ValueError:
+            return await wait_for_signal("n", decode=decode)
+
+    run = start(workflow)
+    run.signal("n", "one")
+    run.signal("n", "2")
+
+    assert run.result == 2
+
+
+def test_signals_can_be_sent(start: Start) -> None:
+    other = UUID("0199d3c0-0000-7000-8000-00000000000f")
+
+    async def workflow() -> Any:
+        return str(await send_signal(other, "hello", '"you"'))
+
+    run = start(workflow)
+
+    command = run.commands[0]
+    assert (command.kind, command.number, command.name) == ("signal", 1, "hello")
+    assert json.loads(command.payload or "") == {
+        "id": run.result, "execution": str(other), "payload": "you",
+    }  # fmt: skip
+
+
+def test_executions_can_be_queued(start: Start) -> None:
+    async def workflow() -> Any:
+        return str(await queue_execution("send_email", '{"to":"me"}', {"queue": "emails"}))
+
+    run = start(workflow)
+
+    command = run.commands[0]
+    assert (command.kind, command.number, command.name) == ("queue", 1, "send_email")
+    assert json.loads(command.payload or "") == {
+        "id": run.result, "args": {"to": "me"}, "options": {"queue": "emails"},
+    }  # fmt: skip
+
+
+def test_derived_ids_are_uuid7_of_the_event_and_differ(start: Start) -> None:
+    async def workflow() -> Any:
+        return [str(await queue_execution("f", "{}", {})) for _ in range(3)]
+
+    run = start(workflow)
+
+    ids = [UUID(text) for text in run.result]
+    assert len({*ids, RUN_ID}) == 4
+    assert {id_.version for id_ in ids} == {7}
+    assert {id_.int >> 80 for id_ in ids} == {int(run.now.timestamp() * 1000)}
+
+
+@pytest.mark.parametrize("cancelled_timers", [0, 2])
+def test_ids_given_at_once_agree_with_the_numbers_stored(
+    start: Start, cancelled_timers: int
+) -> None:
+    async def workflow() -> Any:
+        loop = asyncio.get_running_loop()
+        before = [loop.call_later(10, print) for _ in range(2)]
+        asyncio.create_task(step("a"))  # noqa: RUF006
+        await asyncio.sleep(0)
+        first = await queue_execution("f", "{}", {})
+        for timer in before[:cancelled_timers]:
+            timer.cancel()
+        later = loop.call_later(10, print)
+        later.cancel()
+        second = await queue_execution("f", "{}", {})
+        await step("b")
+        return [str(first), str(second)]
+
+    run = start(workflow)
+    run.complete("b")
+
+    queued = [command for command in run.commands if command.kind == "queue"]
+    assert run.result == [json.loads(command.payload or "")["id"] for command in queued]
+    assert len({c.number for c in run.commands if c.number}) == len(run.commands) - 1
