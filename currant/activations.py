@@ -19,7 +19,7 @@ import psycopg
 
 from currant import database, definitions, errors, models
 from currant.connections import Source
-from currant.engine import Report
+from currant.models import Report
 from currant.settings import Settings
 from currant.threads import Threads
 from currant.workflow.history import Command, Event, RunInfo, started_payload, steps

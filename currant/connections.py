@@ -258,8 +258,7 @@ class Pools:
         loop = asyncio.get_running_loop()
         pool = self._by_loop.get(loop)
         if pool is None:
-            for ended in [other for other in self._by_loop if other.is_closed()]:
-                self._by_loop.pop(ended).abandon()
+            self._abandon_ended()
             pool = self._by_loop[loop] = AsyncPool(self.source)
         return pool
 
@@ -277,9 +276,14 @@ class Pools:
         self._sync.close()
 
     def close_sync(self) -> None:
-        """Close the connections of threads."""
+        """Close the connections of threads, and of loops that have ended."""
         self._check_process()
+        self._abandon_ended()
         self._sync.close()
+
+    def _abandon_ended(self) -> None:
+        for ended in [loop for loop in self._by_loop if loop.is_closed()]:
+            self._by_loop.pop(ended).abandon()
 
 
 async def run_on(connection: Any, call: database.Call[T]) -> T:

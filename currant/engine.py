@@ -21,10 +21,9 @@ import psycopg
 
 from currant import database, errors, models
 from currant.marks import Marks
+from currant.models import Report
 
 _LOG = logging.getLogger("currant")
-
-Report = models.Completion | models.Failure | models.Release | models.Activation
 
 # At most so many reports in one transaction, so that a backlog after an outage does not become one.
 _MOST_REPORTS: Final = 500

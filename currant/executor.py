@@ -19,7 +19,7 @@ import msgspec
 
 from currant import database, definitions, errors, models
 from currant.context import TaskContext, entered
-from currant.engine import Report
+from currant.models import Report
 from currant.threads import Threads
 
 _LOG = logging.getLogger("currant")

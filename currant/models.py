@@ -245,6 +245,10 @@ class Activation(msgspec.Struct, frozen=True, gc=False):
     options: str = "{}"
 
 
+# What a worker tells the database about a lease.
+Report = Completion | Failure | Release | Activation
+
+
 def new_id() -> UUID:
     """A UUIDv7: sorts by the time of its making, to the millisecond."""
     value = (time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF) << 80

@@ -21,10 +21,11 @@ import psycopg
 from currant import database, definitions, models
 from currant.activations import Activations
 from currant.connections import Source
-from currant.engine import Engine, Report
+from currant.engine import Engine
 from currant.executor import Executor, RunningTask, Stop
 from currant.heartbeat import Heartbeat
 from currant.listener import Listener
+from currant.models import Report
 from currant.settings import Settings
 
 _LOG = logging.getLogger("currant")

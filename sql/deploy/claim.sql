@@ -182,7 +182,7 @@ begin
     where r.ctid = any (array(
         select c.ctid
         from currant.ready as c
-        where c.execution_id = any (_admitted)
+        where c.execution_id = any (_locked) and (c.attempt = 0 or c.execution_id = any (_admitted))
         for update skip locked
     ));
     return _admitted;

@@ -53,7 +53,7 @@ begin
     ),
     failed as (
         select e.token, currant._attempt_failed(
-            e.execution_id, e.token, e.attempt, e.worker_id, e.claimed_at, t.error, t.retry_after, _now
+            e.execution_id, e.token, e.attempt, e.worker_id, e.claimed_at, t.error - 'enforced', t.retry_after, _now
         )
         from ended as e
         cross join lateral (

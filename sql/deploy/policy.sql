@@ -42,7 +42,7 @@ begin
         ('run_at', 'string', 'a timestamp as text'),
         ('retries', 'number', 'a whole number from 0 to 1000000'),
         ('key', 'string', 'a text of 1 to 1000 characters'),
-        ('keys', 'array', 'an array of texts'),
+        ('keys', 'array', 'an array of texts of 1 to 1000 characters, or nulls'),
         ('key_scope', 'string', 'the text always or open'),
         ('version', 'number', 'a whole number from 1'),
         ('headers', 'object', 'an object'),
@@ -50,7 +50,7 @@ begin
         ('pid', 'number', 'a whole number from 0'),
         ('concurrency', 'number', 'a whole number from 1'),
         ('host', 'string', 'a text'),
-        ('queues', 'array', 'an array of texts'),
+        ('queues', 'array', 'an array of texts of 1 to 1000 characters'),
         ('functions', 'array', 'an array of objects')
     ) as w (name, type, wanted) on w.name = o.name
     where
@@ -70,7 +70,9 @@ begin
             when o.name = 'concurrency' then o.value::numeric not between 1 and 1000000
             when o.name in ('queues', 'keys') then exists (
                 select from jsonb_array_elements(o.value) as x (value)
-                where jsonb_typeof(x.value) <> 'string' and (o.name = 'queues' or x.value <> 'null')
+                where
+                    (jsonb_typeof(x.value) <> 'string' and (o.name = 'queues' or x.value <> 'null'))
+                    or length(x.value #>> '{}') not between 1 and 1000
             )
             when o.name = 'retry_backoff' then o.value::numeric not between 1 and 1000000
             else false
