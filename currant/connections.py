@@ -193,7 +193,9 @@ class AsyncPool:
         """Close the sockets of a loop that ended without a word."""
         self._is_closed = True
         while self._idle:
-            self._idle.pop().pgconn.finish()
+            # Named, so that it is still there while it is being closed.
+            connection = self._idle.pop()
+            connection.pgconn.finish()
 
 
 class SyncPool:

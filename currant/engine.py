@@ -12,16 +12,15 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-import msgspec
 import psycopg
 
 from currant import database, errors, models
 from currant.marks import Marks
 from currant.models import Report
+from currant.reports import calls_of, is_bad_data, replacement
 
 _LOG = logging.getLogger("currant")
 
@@ -32,6 +31,8 @@ _TICK_INTERVAL: Final = 0.1
 # Somebody who is woken more often than this polls for a while instead: producers need not notify.
 _MOST_WAKES_PER_SECOND: Final = 50
 _NAP: Final = 0.005
+# What somebody else had locked is sent again after this.
+_BUSY_PAUSE: Final = 0.05
 
 
 class Worker(Protocol):
@@ -51,47 +52,6 @@ class Worker(Protocol):
 
     def lost(self, token: int) -> None:
         """The lease is another's: stop working on it."""
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Reports of one exchange."""
-
-    completions: list[models.Completion] = field(default_factory=list)
-    failures: list[models.Failure] = field(default_factory=list)
-    releases: list[models.Release] = field(default_factory=list)
-    activations: list[models.Activation] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, reports: Sequence[Report]) -> "_Batch":
-        batch = cls()
-        for report in reports:
-            match report:
-                case models.Completion():
-                    batch.completions.append(report)
-                case models.Failure():
-                    batch.failures.append(report)
-                case models.Release():
-                    batch.releases.append(report)
-                case models.Activation():
-                    batch.activations.append(report)
-        return batch
-
-    def calls(self, worker: UUID) -> list[tuple[Sequence[Report], database.Call[list[str]]]]:
-        made: list[tuple[Sequence[Report], database.Call[list[str]]]] = []
-        if self.completions:
-            made.append((self.completions, database.complete_many(worker, self.completions)))
-        if self.failures:
-            made.append((self.failures, database.fail_many(worker, self.failures)))
-        if self.releases:
-            made.append((self.releases, database.release_many(worker, self.releases)))
-        if self.activations:
-            made.append((self.activations, database.advance_many(worker, self.activations)))
-        return made
 
 
 class Engine:
@@ -120,6 +80,9 @@ class Engine:
         self._claiming = True
         self._stopping = False
         self._hungry = True  # there may be work that has not been asked for
+        self._postponed = 0  # reports that are sent again in a moment
+        self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
+        self._poll_at = 0.0
         self._declared_until = 0.0  # until then producers notify this worker
         self._tick_at = 0.0
         self._recover_at = 0.0
@@ -129,8 +92,10 @@ class Engine:
 
     # --- What the worker calls ------------------------------------------------------------
 
-    def report(self, report: Report) -> None:
-        """Tell the database, soon."""
+    def report(self, report: Report, details: str | None = None) -> None:
+        """Tell the database, soon; `details` are kept for the next attempt."""
+        if details is not None:
+            self._beats[report.token] = models.Beat(report.execution_id, report.token, details)
         self._outbox.append(report)
         self._wake.set()
 
@@ -163,7 +128,8 @@ class Engine:
         """Exchange until stopped; a lost connection is made again, with jittered backoff.
 
         Raises:
-            CurrantError: what no waiting mends, such as a missing schema or a refused role.
+            CurrantError: the database refuses from the beginning. Once work has been exchanged,
+                even that is waited for to pass, since there are results to bring home.
         """
         failures = 0
         while not self._is_finished():
@@ -172,36 +138,35 @@ class Engine:
                 failures = 0
                 await self._serve()
             except (psycopg.Error, OSError) as error:
-                if isinstance(error, psycopg.Error) and not database.is_transient(error):
-                    raise database.translate(error) from error
-                self.connected.clear()
+                is_refusal = isinstance(error, psycopg.Error) and not database.is_transient(error)
+                if is_refusal and not self.connected.is_set():
+                    raise database.translate(error) from error  # type: ignore[arg-type]
                 delay = random.uniform(0.5, 1) * min(0.1 * 2**failures, 5)
                 failures += 1
-                _LOG.warning(
-                    "database connection lost, trying again in %.1f s: %s",
+                _LOG.log(
+                    logging.ERROR if is_refusal else logging.WARNING,
+                    "%s, trying again in %.1f s: %s",
+                    "the database refused" if is_refusal else "database connection lost",
                     delay,
-                    str(error).strip().splitlines()[0]
-                    if str(error).strip()
-                    else type(error).__name__,
+                    (str(error).strip() or type(error).__name__).splitlines()[0],
                 )
                 await self._close()
                 await asyncio.sleep(delay)
 
     def _is_finished(self) -> bool:
-        return self._stopping and not self._outbox
+        return self._stopping and not self._outbox and not self._postponed
 
     async def _serve(self) -> None:
         while not self._is_finished():
             self._wake.clear()
-            now = time.monotonic()
             reports = self._take_reports()
             tasks, workflows = self._slots()
             if reports or (self._hungry and (tasks or workflows)):
                 await self._exchange(reports, tasks, workflows)
-                if now >= self._tick_at:
+                if time.monotonic() >= self._tick_at:
                     await self._tick(_TICK_INTERVAL)
-            elif now >= self._tick_at:
-                await self._tick(None)
+            elif time.monotonic() >= self._tick_at:
+                await self._tick(min(self._poll_interval, self._recover_interval))
             else:
                 await self._sleep(tasks, workflows)
 
@@ -213,26 +178,31 @@ class Engine:
         return self._worker.free_slots() if self._claiming else (0, 0)
 
     async def _sleep(self, tasks: int, workflows: int) -> None:
-        timeout = min(self._poll_interval, max(self._tick_at - time.monotonic(), 0.001))
+        """Until a report, a notification, or the time for the next poll or round of maintenance."""
+        until = self._tick_at
         if tasks or workflows:
             if self._is_woken_often():
-                timeout = _NAP
+                until = min(until, time.monotonic() + _NAP)
+                self._hungry = True
             elif not await self._declare(tasks, workflows):
                 return
+            else:
+                until = min(until, self._poll_at)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(max(until - time.monotonic(), 0)):
                 await self._wake.wait()
         except TimeoutError:
-            self._hungry = self._hungry or timeout in (_NAP, self._poll_interval)
+            pass
 
     async def _declare(self, tasks: int, workflows: int) -> bool:
-        """Ask for notifications, and look once more; whether there was nothing.
+        """Have producers notify this worker, and look once more; whether there was nothing.
 
         A producer sees the declaration only once it has committed, hence the second look; what
         falls between a producer's look and that commit is found by the next poll.
         """
-        renewed = time.monotonic() < self._declared_until
-        for _ in range(1 if renewed else 2):
+        now = time.monotonic()
+        looks = 2 if now >= self._declared_until else 1 if now >= self._poll_at else 0
+        for _ in range(looks):
             if await self._exchange([], tasks, workflows, wait=2 * self._poll_interval + 1):
                 return False
         return not (self._outbox or self._wake.is_set())
@@ -248,12 +218,13 @@ class Engine:
     ) -> int:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
-        batch = _Batch.of(reports).calls(self.worker_id)
-        calls: list[database.Call[Any]] = [call for _, call in batch]
+        batch = calls_of(self.worker_id, reports)
+        calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
+        hints: dict[str, Any] = {}
         started = time.monotonic()
         if tasks or workflows:
             self._queues.rotate(-1)
-            hints = self._marks.hints(started) if not wait else {"wait": wait}
+            hints = {"wait": wait} if wait else self._marks.hints(started)
             calls.append(
                 database.claim(self.worker_id, list(self._queues), tasks, workflows, hints)
             )
@@ -261,79 +232,115 @@ class Engine:
             answers = await database.exchange(self._connection, calls)
         except psycopg.Error as error:
             if error.sqlstate == "KR002":
+                self._outbox.extendleft(reversed(reports))
                 await self._register_anew()
-            elif reports and not database.is_transient(error):
-                await self._split(reports, error)
+            elif reports and is_bad_data(error):
+                await self._send_apart(reports)
             else:
                 self._outbox.extendleft(reversed(reports))
                 raise
             return 0
 
-        for (sent, _), words in zip(batch, answers, strict=False):
-            self._settle(sent, words)
+        self._settle_all(batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :])
         if not (tasks or workflows):
             return 0
         claimed: list[models.Claimed] = answers[-1]
-        finished = time.monotonic()
-        self._declared_until = finished + wait - self._poll_interval if wait else 0.0
-        self._marks.learn(
-            claimed, is_full_scan="marks" not in hints, at=finished, took=finished - started
-        )
-        taken = sum(one.kind == "task" for one in claimed)
-        # A short claim has emptied the queues, as far as its hints let it see.
-        self._hungry = taken == tasks > 0 or len(claimed) - taken == workflows > 0
-        if not claimed and "marks" in hints:
-            self._marks.forget()
-            self._hungry = True
+        self._learn(claimed, tasks, workflows, hints, started)
         if claimed:
-            self._recent_wakes.append(finished)
             self._worker.start(claimed)
         return len(claimed)
 
-    def _settle(self, reports: Sequence[Report], words: Sequence[str]) -> None:
-        for report, text in zip(reports, words, strict=True):
-            word = models.Word(text)
-            if word is models.Word.BUSY:
-                # Locked by somebody for a moment.
-                self._outbox.append(report)
-                continue
-            if isinstance(report, models.Failure | models.Activation):
-                # It may have left something that is due before the next round of maintenance.
-                self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
-            self._worker.settled(report, word)
+    def _learn(
+        self,
+        claimed: Sequence[models.Claimed],
+        tasks: int,
+        workflows: int,
+        hints: Mapping[str, Any],
+        started: float,
+    ) -> None:
+        """What a claim says about when and where to claim next."""
+        now = time.monotonic()
+        wait = hints.get("wait", 0)
+        self._poll_at = now + self._poll_interval
+        self._declared_until = now + min(wait, 3600) / 2 if wait else 0.0
+        is_full_scan = "marks" not in hints
+        self._marks.learn(claimed, is_full_scan=is_full_scan, at=now, took=now - started)
+        if claimed:
+            self._recent_wakes.append(now)
+        taken = sum(one.kind == "task" for one in claimed)
+        # A short claim has emptied the queues, as far as its marks let it see.
+        self._hungry = taken == tasks > 0 or len(claimed) - taken == workflows > 0
+        if not claimed and not is_full_scan:
+            self._marks.forget()
+            self._hungry = True
 
-    async def _split(self, reports: list[Report], error: psycopg.Error) -> None:
-        """One of the reports is not storable: find it, so that the others are stored."""
-        if len(reports) > 1:
-            middle = len(reports) // 2
-            await self._exchange(reports[:middle], 0, 0)
-            await self._exchange(reports[middle:], 0, 0)
+    def _heartbeats(self, reports: Sequence[Report]) -> list[database.Call[Any]]:
+        beats = [self._beats[one.token] for one in reports if one.token in self._beats]
+        return [database.heartbeat(self.worker_id, beats)] if beats else []
+
+    def _settle_all(
+        self,
+        batch: Sequence[tuple[Sequence[Report], database.Call[list[str]]]],
+        answers: Sequence[Sequence[str]],
+    ) -> None:
+        for (reports, _), words in zip(batch, answers, strict=False):
+            for report, word in zip(reports, words, strict=True):
+                self._settle(report, models.Word(word))
+
+    def _settle(self, report: Report, word: models.Word) -> None:
+        if word is models.Word.BUSY:
+            self._postponed += 1
+            asyncio.get_running_loop().call_later(_BUSY_PAUSE, self._send_again, report)
             return
-        report = reports[0]
-        reason = database.translate(error)
+        self._beats.pop(report.token, None)
+        if isinstance(report, models.Failure | models.Activation):
+            # It may have left something that is due before the next round of maintenance.
+            self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
+        self._worker.settled(report, word)
+
+    def _send_again(self, report: Report) -> None:
+        self._postponed -= 1
+        self.report(report)
+
+    async def _send_apart(self, reports: Sequence[Report]) -> None:
+        """One of the reports cannot be stored: find it, so that the others are."""
+        assert self._connection is not None
+        parts = deque([list(reports)])
+        while parts:
+            part = parts.popleft()
+            batch = calls_of(self.worker_id, part)
+            calls = [*self._heartbeats(part), *(call for _, call in batch)]
+            try:
+                answers = await database.exchange(self._connection, calls)
+            except psycopg.Error as error:
+                if not is_bad_data(error):
+                    self._outbox.extendleft(
+                        reversed([*part, *(one for rest in parts for one in rest)])
+                    )
+                    raise
+                if len(part) == 1:
+                    self._replace(part[0], database.translate(error))
+                else:
+                    middle = len(part) // 2
+                    parts.extendleft([part[middle:], part[:middle]])
+                continue
+            self._settle_all(batch, answers[len(calls) - len(batch) :])
+
+    def _replace(self, report: Report, reason: errors.CurrantError) -> None:
+        """Report something storable in place of what was refused."""
         _LOG.error("the database refused a report on %s: %s", report.execution_id, reason)
-        match report:
-            case models.Completion(execution_id=execution, token=token):
-                failure = errors.describe(reason, retryable=False)
-                self.report(models.Failure(execution, token, _json(failure)))
-            case models.Failure(execution_id=execution, token=token):
-                replaced = {
-                    "type": "Error",
-                    "message": "the error could not be stored",
-                    "retryable": False,
-                }
-                self.report(models.Failure(execution, token, _json(replaced)))
-            case models.Activation(execution_id=execution, token=token, last_event=last_event):
-                self._worker.settled(report, models.Word.STALE)
-                options = _json({"blocked": str(reason)})
-                self.report(models.Activation(execution, token, last_event, (), "[]", options))
-            case models.Release():
-                self._worker.settled(report, models.Word.LOST)
+        self._beats.pop(report.token, None)
+        instead = replacement(report, reason)
+        if instead is None or isinstance(report, models.Activation):
+            # What it computed is of no use. (Without a replacement its deadline ends the lease.)
+            self._worker.settled(report, models.Word.LOST)
+        if instead is not None:
+            self.report(instead)
 
     # --- Maintenance ----------------------------------------------------------------------
 
-    async def _tick(self, longest: float | None) -> None:
-        """A round of maintenance, and when the next one is due."""
+    async def _tick(self, longest: float) -> None:
+        """A round of maintenance, and when the next one is due: after `longest` at the latest."""
         assert self._connection is not None
         now = time.monotonic()
         if now >= self._recover_at:
@@ -343,10 +350,9 @@ class Engine:
         result = await database.run(self._connection, database.tick("due"))
         if result.done:
             self._hungry = True
-        wait = self._poll_interval if longest is None else longest
         if result.next_due_in is not None:
-            wait = min(wait, max(result.next_due_in.total_seconds(), 0.001))
-        self._tick_at = time.monotonic() + (0 if result.more else wait)
+            longest = min(longest, max(result.next_due_in.total_seconds(), 0.001))
+        self._tick_at = time.monotonic() + (0 if result.more else longest)
 
     # --- The connection -------------------------------------------------------------------
 
@@ -361,10 +367,9 @@ class Engine:
     async def _register(self) -> None:
         """Make this worker known, and find what it holds according to the database."""
         assert self._connection is not None
-        await database.run(
-            self._connection, database.register_worker(self._registration(self.worker_id))
-        )
+        registration = database.register_worker(self._registration(self.worker_id))
         try:
+            await database.run(self._connection, registration)
             leases = await database.run(self._connection, database.resume(self.worker_id))
         except psycopg.Error as error:
             if error.sqlstate != "KR002":
@@ -391,7 +396,8 @@ class Engine:
             old,
             self.worker_id,
         )
-        self._outbox.clear()
+        while self._outbox:
+            self._settle(self._outbox.popleft(), models.Word.LOST)
         for token in list(self._worker.held()):
             self._worker.lost(token)
         await database.run(

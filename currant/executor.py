@@ -8,7 +8,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    suppress,
+)
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -42,6 +47,7 @@ class RunningTask:
     runner: "asyncio.Task[None] | None" = None
     stop: Stop | None = None
     context: TaskContext | None = None
+    has_begun: bool = False
     is_interruptible: bool = True
     details: str | None = None  # to go with the next heartbeat
 
@@ -58,7 +64,8 @@ class RunningTask:
         self.stop = reason
         if self.context is not None:
             self.context.cancelled = True
-        if self.runner is not None and (self.is_interruptible or reason is not Stop.CANCEL):
+        can_stop = self.is_interruptible or reason is not Stop.CANCEL
+        if self.runner is not None and self.has_begun and can_stop:
             self.runner.cancel()
 
 
@@ -78,6 +85,9 @@ class Host(Protocol):
 
     def transaction(self) -> AbstractAsyncContextManager[Any]:
         """An async connection inside a transaction that is committed at the end."""
+
+    def transaction_sync(self) -> AbstractContextManager[Any]:
+        """The same for a thread, with a connection to use there."""
 
     def lend_slot(self) -> AbstractAsyncContextManager[None]:
         """The task's slot may be used by another while this is open."""
@@ -99,10 +109,16 @@ class Executor:
         )
 
     async def _run(self, running: RunningTask) -> None:
+        # One that is cancelled before its first step would never get here: see `tell`.
+        running.has_begun = True
         claimed = running.claimed
         function = definitions.registry.get(claimed.function)
         report: Report | None
-        if function is None or function.kind != "task":
+        if running.stop is Stop.LOST:
+            report = None
+        elif running.stop is not None:
+            report = models.Release(claimed.execution_id, claimed.token)
+        elif function is None or function.kind != "task":
             report = _release(claimed, f"a worker that knows the task {claimed.function}")
         elif claimed.version > function.declaration.version:
             report = _release(
@@ -122,7 +138,8 @@ class Executor:
             async with asyncio.timeout(timeout) as limit:
                 with entered(running.context):
                     if function.declaration.transactional:
-                        return await self._in_transaction(running, function, args, kwargs)
+                        await self._in_transaction(running, function, args, kwargs)
+                        return None
                     return self._completion(
                         claimed, function, await self._call(function, args, kwargs)
                     )
@@ -207,20 +224,34 @@ class Executor:
 
     async def _in_transaction(
         self, running: RunningTask, function: Any, args: Any, kwargs: Any
-    ) -> Report | None:
+    ) -> None:
         """What the function writes through `connection()` and its completion are one commit."""
         claimed = running.claimed
-        assert running.context is not None
-        async with self._host.transaction() as connection:
-            running.context.connection = connection
-            result = self._completion(claimed, function, await self._call(function, args, kwargs))
-            call = database.complete(
-                self._host.worker_id, claimed.execution_id, claimed.token, result.result
+        task = running.context
+        assert task is not None
+
+        def completing(value: Any) -> database.Call[str]:
+            result = self._completion(claimed, function, value).result
+            return database.complete(
+                self._host.worker_id, claimed.execution_id, claimed.token, result
             )
-            if await database.run(connection, call) != models.Word.ACCEPTED:
-                running.stop = Stop.LOST
-                raise asyncio.CancelledError
-        return None
+
+        def in_thread() -> None:
+            with self._host.transaction_sync() as task.connection:
+                call = completing(function.fn(*args, **kwargs))
+                _require_accepted(database.run_sync(task.connection, call))
+
+        try:
+            if function.is_async:
+                async with self._host.transaction() as task.connection:
+                    call = completing(await function.fn(*args, **kwargs))
+                    _require_accepted(await database.run(task.connection, call))
+            else:
+                async with self._thread_watched() as run:
+                    await run(in_thread)
+        except _NotAccepted:
+            # Rolled back, what it wrote included: the lease is another's.
+            running.stop = Stop.LOST
 
     def _completion(self, claimed: models.Claimed, function: Any, value: Any) -> models.Completion:
         text = function.encode_result(value)
@@ -231,6 +262,17 @@ class Executor:
                 "return a reference",
             )
         return models.Completion(claimed.execution_id, claimed.token, text)
+
+
+class _NotAccepted(Exception):
+    """The completion of a transactional task was refused."""
+
+
+def _require_accepted(word: str) -> None:
+    if word == models.Word.BUSY:
+        raise errors.Retry("the lease was locked when the task was done", delay=0)
+    if word != models.Word.ACCEPTED:
+        raise _NotAccepted
 
 
 def _release(claimed: models.Claimed, reason: str) -> models.Release:

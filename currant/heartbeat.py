@@ -36,6 +36,9 @@ class Host(Protocol):
     def beats(self) -> tuple[Sequence[models.Beat], float]:
         """What is being worked on, and the latest deadline of it on the monotonic clock."""
 
+    def beaten(self, beats: Sequence[models.Beat]) -> None:
+        """The database has these."""
+
     def post(self, function: Callable[[], None]) -> None:
         """Call the function on the event loop."""
 
@@ -113,6 +116,7 @@ class Heartbeat:
             if self._host.worker_id == worker:
                 self._host.post(self._host.declared_dead)
             return
+        self._host.beaten(beats)
         for answer in answers:
             self._host.post(lambda answer=answer: self._host.attend(answer))  # type: ignore[misc]
 

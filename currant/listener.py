@@ -23,9 +23,11 @@ class Listener:
         self,
         connect: Callable[[], Awaitable[psycopg.AsyncConnection[Any]]],
         handlers: Mapping[str, Callable[[str], None]],
+        on_listening: Callable[[], None],
     ) -> None:
         self._connect = connect
         self._handlers = handlers
+        self._on_listening = on_listening
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -37,6 +39,8 @@ class Listener:
                     for channel in self._handlers:
                         await database.run(connection, database.listen(channel))
                     failures = 0
+                    # What was notified before this connection listened is made up for by looking.
+                    self._on_listening()
                     async for notification in connection.notifies():
                         self._handlers[notification.channel](notification.payload)
                 finally:

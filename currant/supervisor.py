@@ -12,6 +12,7 @@ _LOG = logging.getLogger("currant")
 
 # A process that dies sooner than this is started again only after as long.
 _RESTART_PAUSE: Final = 1.0
+_HANDED_ON: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def supervise(processes: int, work: Callable[[], int]) -> int:
@@ -31,10 +32,16 @@ def supervise(processes: int, work: Callable[[], int]) -> int:
             with suppress(ProcessLookupError):
                 os.kill(child, number)
 
-    signal.signal(signal.SIGTERM, hand_on)
-    signal.signal(signal.SIGINT, hand_on)
-    for _ in range(processes):
+    for number in _HANDED_ON:
+        signal.signal(number, hand_on)
+
+    def start() -> None:
         children[_fork(work)] = time.monotonic()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
+
+    for _ in range(processes):
+        if not is_stopping:
+            start()
     while children:
         child, status = os.wait()
         started = children.pop(child, None)
@@ -47,23 +54,31 @@ def supervise(processes: int, work: Callable[[], int]) -> int:
         _LOG.error("worker process %d ended with %d, starting another", child, code)
         time.sleep(max(0.0, _RESTART_PAUSE - (time.monotonic() - started)))
         if not is_stopping:
-            children[_fork(work)] = time.monotonic()
+            start()
     return min(worst, 1)
 
 
 def _fork(work: Callable[[], int]) -> int:
+    """Start a process; signals wait meanwhile, so that none meets half of it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
     child = os.fork()
     if child:
         return child
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     code = 1
     try:
+        for number in _HANDED_ON:
+            signal.signal(number, _end_early)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
         code = work()
-    except KeyboardInterrupt:
-        code = 130
+    except SystemExit:
+        code = 0
     except BaseException:
         _LOG.exception("the worker failed")
     finally:
         logging.shutdown()
         os._exit(code)
+
+
+def _end_early(_number: int, _frame: Any) -> None:
+    # Until the worker has its own handler, there is nothing to finish.
+    raise SystemExit

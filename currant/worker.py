@@ -10,8 +10,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 from uuid import UUID
 
@@ -243,7 +243,7 @@ class Worker:
         self._tasks.pop(token, None)
         if report is not None:
             self._ended[token] = running
-            self._engine.report(report)
+            self._engine.report(report, running.details)
         elif running.stop is None:
             # Its completion was part of its own transaction.
             _log_task(
@@ -274,6 +274,16 @@ class Worker:
         finally:
             await connection.close()
 
+    @contextmanager
+    def transaction_sync(self) -> Iterator[psycopg.Connection[Any]]:
+        """The same for a task in a thread."""
+        connection = self._source.open_sync()
+        try:
+            with connection.transaction():
+                yield connection
+        finally:
+            connection.close()
+
     @asynccontextmanager
     async def lend_slot(self) -> AsyncIterator[None]:
         """A task that waits for others does not keep them from running."""
@@ -302,12 +312,18 @@ class Worker:
         beats: list[models.Beat] = []
         latest = 0.0
         for token, task in list(self._tasks.items()):
-            details, task.details = task.details, None
-            beats.append(models.Beat(task.claimed.execution_id, token, details))
+            beats.append(models.Beat(task.claimed.execution_id, token, task.details))
             latest = max(latest, task.deadline)
         for token, claimed in list(self._activations.active.items()):
             beats.append(models.Beat(claimed.execution_id, token))
         return beats, latest
+
+    def beaten(self, beats: Sequence[models.Beat]) -> None:
+        """These have arrived; called from the heartbeat's thread."""
+        for beat in beats:
+            task = self._tasks.get(beat.token)
+            if task is not None and task.details is beat.details:
+                task.details = None
 
     def post(self, function: Callable[[], None]) -> None:
         """Call it on the event loop, unless that is closed."""
@@ -350,6 +366,7 @@ class Worker:
         await Listener(
             connect,
             {database.READY_CHANNEL: on_ready, database.CANCEL_CHANNEL: on_cancel},
+            self._engine.nudge,
         ).run()
 
 

@@ -89,6 +89,7 @@ def signal(
     options = {} if given_id is None else {"id": str(given_id)}
     with session.connection() as connection:
         database.run_sync(connection, database.signal(execution, name, payload, options))
+    click.echo(f"signal {name} sent to {execution}")
 
 
 @command()

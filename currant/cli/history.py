@@ -1,6 +1,7 @@
 """The history command: reads an execution's story and lays it out."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +44,7 @@ def history(session: Session, execution: UUID, as_json: bool) -> None:
         if state.kind == "workflow"
         else timeline.of_task(state)
     )
-    _show(screen, state, steps)
+    _show(screen, steps)
 
 
 def _children(connection: Any, entries: Sequence[HistoryEntry]) -> dict[UUID, ExecutionState]:
@@ -62,7 +63,9 @@ def _children(connection: Any, entries: Sequence[HistoryEntry]) -> dict[UUID, Ex
     return found
 
 
-def _show(screen: Screen, state: ExecutionState, steps: Sequence[timeline.Step]) -> None:
+def _show(screen: Screen, steps: Sequence[timeline.Step]) -> None:
+    # What happened counts from the start: a long wait in the queue would blur all that follows.
+    start = next((step.at for step in steps if step.what == "started"), steps[0].at)
     screen.table(
         (
             Column("AT", is_right=True),
@@ -74,7 +77,7 @@ def _show(screen: Screen, state: ExecutionState, steps: Sequence[timeline.Step])
         ),
         [
             (
-                "+" + seconds(line.at - state.created_at),
+                _offset(line.at - start),
                 seconds(line.waited),
                 seconds(line.ran),
                 line.what,
@@ -85,3 +88,7 @@ def _show(screen: Screen, state: ExecutionState, steps: Sequence[timeline.Step])
             for line in step.lines()
         ],
     )
+
+
+def _offset(elapsed: timedelta) -> str:
+    return seconds(elapsed) if elapsed < timedelta(0) else f"+{seconds(elapsed)}"

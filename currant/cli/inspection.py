@@ -22,7 +22,7 @@ from currant.cli.render import (
     shortened,
 )
 from currant.cli.session import Session, command, complain, pass_session
-from currant.cli.timeline import attempts_of
+from currant.cli.timeline import failed_attempts
 from currant.models import ExecutionState, ExecutionSummary, Status
 
 _JSON_FIELDS = frozenset({"args", "result", "error", "headers", "details", "attempts", "payload"})
@@ -98,9 +98,23 @@ def _after(moment: datetime | None, start: datetime | None, word: str) -> str:
 
 
 def _show_attempts(screen: Screen, state: ExecutionState) -> None:
-    attempts = attempts_of(state)
-    if not attempts:
+    failed = failed_attempts(state)
+    if not failed:
         return
+    rows = [
+        (
+            str(attempt.number),
+            local_time(attempt.started_at),
+            seconds(between(attempt.started_at, attempt.ended_at)),
+            attempt.worker,
+            attempt.error,
+        )
+        for attempt in failed
+    ]
+    if state.attempt > failed[-1].number and state.started_at is not None:
+        took = seconds(between(state.started_at, state.finished_at))
+        worker = str(state.worker_id or "")
+        rows.append((str(state.attempt), local_time(state.started_at), took, worker, state.status))
     screen.line()
     screen.table(
         (
@@ -108,18 +122,9 @@ def _show_attempts(screen: Screen, state: ExecutionState) -> None:
             Column("STARTED", keep=2),
             Column("TOOK", is_right=True),
             Column("WORKER", keep=1),
-            Column("ERROR", shrinks_to=20),
+            Column("OUTCOME", shrinks_to=20),
         ),
-        [
-            (
-                str(attempt.number),
-                local_time(attempt.started_at),
-                seconds(between(attempt.started_at, attempt.ended_at)),
-                attempt.worker,
-                error_line(attempt.error),
-            )
-            for attempt in attempts
-        ],
+        rows,
     )
 
 
@@ -187,7 +192,7 @@ def _show_list(screen: Screen, shown: list[ExecutionSummary]) -> None:
         (
             Column("ID"),
             Column("STATUS"),
-            Column("FUNCTION", shrinks_to=8, keep=5),
+            Column("FUNCTION", shrinks_to=14, keep=5),
             Column("QUEUE", shrinks_to=6, keep=3),
             Column("TRIES", keep=2, is_right=True),
             Column("AGE" if screen.is_terminal else "CREATED", keep=4, is_right=True),

@@ -77,6 +77,14 @@ class Commands(click.Group):
         """Return the commands in the order in which they were added."""
         return list(self.commands)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; that the reader of a pipe has gone ends it quietly."""
+        try:
+            with quiet_pipe():
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(_PIPE_CLOSED) from None
+
     def main(  # type: ignore[override]  # one signature instead of click's two overloads
         self,
         args: Sequence[str] | None = None,
@@ -97,10 +105,7 @@ class Commands(click.Group):
 
 def _guarded(session: Session, run: Callable[[], Any]) -> int:
     try:
-        with quiet_pipe():
-            code = run()
-    except BrokenPipeError:
-        return _PIPE_CLOSED
+        code = run()
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
         return _INTERRUPTED

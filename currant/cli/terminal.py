@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 _PLAIN_FORMS = {"\N{EM DASH}": "-", "\N{HORIZONTAL ELLIPSIS}": "~", "\N{RIGHTWARDS ARROW}": ">"}
@@ -28,6 +29,9 @@ def _spell_out(error: UnicodeError) -> tuple[str, int]:
 def prepare_streams() -> None:
     """Make stdout and stderr print every string, whatever the terminal's encoding."""
     codecs.register_error("currant.spell_out", _spell_out)
+    # A process may be started with its output closed; Python then has no stream at all.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -56,7 +60,7 @@ def clean(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return the text on one line, with control characters spelled out."""
-    return clean(_BREAKS.sub("; ", text.strip()).replace("\t", " "))
+    return clean(_BREAKS.sub("; ", text.strip("\r\n")).replace("\t", " ")).rstrip()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Plain data; history.py lays it out.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,13 +19,13 @@ _OPEN = "open"
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt that was made at a task, or at an activation."""
+    """One attempt at a task that failed, or was lost with its worker."""
 
     number: int
     worker: str
-    started_at: datetime | None
+    started_at: datetime
     ended_at: datetime | None
-    error: Mapping[str, Any] | None
+    error: str
 
 
 @dataclass(slots=True)
@@ -45,18 +45,18 @@ class Step:
         return [self, *self.attempts]
 
 
-def attempts_of(state: ExecutionState) -> list[Attempt]:
-    """Return the attempts that an execution's state tells of."""
+def failed_attempts(state: ExecutionState) -> list[Attempt]:
+    """Return the attempts that an execution's state tells of; the one that ended it well is not."""
     stored = msgspec.json.decode(state.attempts) if state.attempts else None
     return [
         Attempt(
-            number=int(one.get("attempt") or index),
+            number=int(one["attempt"]),
             worker=str(one.get("worker") or ""),
-            started_at=_moment(one.get("started_at")),
+            started_at=_moment(one.get("started_at")) or state.created_at,
             ended_at=_moment(one.get("ended_at")),
-            error=one.get("error"),
+            error=error_line(one.get("error")) or "failed",
         )
-        for index, one in enumerate(stored or [], start=1)
+        for one in stored or []
     ]
 
 
@@ -64,14 +64,14 @@ def of_task(state: ExecutionState) -> list[Step]:
     """Tell what became of a task."""
     steps = [Step(state.created_at, "enqueued", f"on {state.queue}")]
     last = state.created_at
-    failed = _failed_attempts(state)
+    failed = failed_attempts(state)
     for attempt in failed:
         steps.append(_attempt_step(attempt, since=last))
         last = attempt.ended_at or last
     if state.status.is_end and (not failed or state.status != Status.FAILED):
         steps.append(_last_attempt(state, since=last))
     elif not state.status.is_end:
-        steps.append(_now(state))
+        steps.append(_now(state, since=last))
     return steps
 
 
@@ -106,7 +106,7 @@ class _Story:
 
     def told(self) -> list[Step]:
         if not self._is_ended:
-            self._steps.append(_now(self._state))
+            self._steps.append(_now(self._state, since=self._last_event))
         return self._steps
 
     def _add_event(self, entry: HistoryEntry) -> None:
@@ -172,22 +172,16 @@ class _Story:
             step.outcome = f"cancelled by the workflow after {seconds(entry.at - step.at)}"
 
     def _end(self, entry: HistoryEntry) -> None:
+        # The history does not repeat the result: it is the execution's.
         self._is_ended = True
-        payload = _read(entry.payload)
-        ran = entry.at - self._state.created_at
-        if entry.kind == "complete":
-            outcome = compact_json(msgspec.json.encode(payload.get("result")).decode())
-            self._steps.append(Step(entry.at, "completed", outcome, ran=ran))
-            return
-        what = "failed" if entry.kind == "fail" else "cancelled"
-        self._steps.append(Step(entry.at, what, error_line(payload.get("error")), ran=ran))
+        self._steps.append(_now(self._state, since=entry.at))
 
 
 def _command(entry: HistoryEntry) -> tuple[str, str]:
     payload, name = _read(entry.payload), entry.name or ""
     match entry.kind:
         case "timer":
-            return f"sleep {seconds(float(payload.get('seconds') or 0))}", ""
+            return f"timer {seconds(float(payload.get('seconds') or 0))}", ""
         case "queue":
             return f"queue {name}", f"as {payload.get('id')}"
         case "signal":
@@ -199,7 +193,7 @@ def _command(entry: HistoryEntry) -> tuple[str, str]:
 
 
 def _tell_child(step: Step, child: ExecutionState) -> None:
-    failed = _failed_attempts(child)
+    failed = failed_attempts(child)
     begun = failed[0].started_at if failed else child.started_at
     if begun is not None:
         step.waited = begun - child.created_at
@@ -215,10 +209,6 @@ def _tell_child(step: Step, child: ExecutionState) -> None:
         final = _last_attempt(child, since=last)
         final.outcome = child.status
         step.attempts.append(_indented(final))
-
-
-def _failed_attempts(state: ExecutionState) -> list[Attempt]:
-    return [one for one in attempts_of(state) if one.error is not None and one.started_at]
 
 
 def _last_attempt(state: ExecutionState, *, since: datetime) -> Step:
@@ -240,24 +230,26 @@ def _indented(step: Step) -> Step:
 
 
 def _attempt_step(attempt: Attempt, *, since: datetime) -> Step:
-    assert attempt.started_at is not None
     return Step(
         attempt.started_at,
         f"attempt {attempt.number}",
-        error_line(attempt.error),
+        attempt.error,
         waited=attempt.started_at - since,
         ran=attempt.ended_at - attempt.started_at if attempt.ended_at else None,
     )
 
 
-def _now(state: ExecutionState) -> Step:
-    """Return the last line: how it ended, or what it does now."""
+def _now(state: ExecutionState, *, since: datetime) -> Step:
+    """Return the last line: how it ended, or what it has been doing since then."""
     if state.status.is_end:
-        outcome = compact_json(state.result) if state.error is None else error_line(state.error)
-        end = state.finished_at or state.created_at
+        outcome = error_line(state.error) or compact_json(state.result)
+        end = state.finished_at or since
         return Step(end, state.status, outcome, ran=end - state.created_at)
-    moment = state.started_at or state.created_at
-    return Step(moment, state.status, f"waits for {state.waits_for}" if state.waits_for else "")
+    if state.status == Status.RUNNING:
+        start = state.started_at or since
+        return Step(start, "running", "", start - since, datetime.now(UTC) - start)
+    outcome = f"waits for {state.waits_for}" if state.waits_for else ""
+    return Step(since, state.status, outcome, waited=datetime.now(UTC) - since)
 
 
 def _with_result(word: str, payload: str | None) -> str:

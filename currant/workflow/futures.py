@@ -59,7 +59,7 @@ class Task(asyncio.Task[T]):
     @property
     def is_failure_unseen(self) -> bool:
         """Whether it ended with an exception that nobody has asked for."""
-        return self._log_traceback  # type: ignore[attr-defined, no-any-return]
+        return self._log_traceback
 
 
 class Handle(asyncio.Handle):

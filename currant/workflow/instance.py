@@ -163,8 +163,11 @@ class Instance:
 
     def interrupt(self) -> bool:
         """Stop its code; the call that runs it raises WorkflowDeadlock. See `Watch.interrupt`."""
-        self.loop.is_halted = True
-        return self._watch.interrupt()
+        # Not the other way round: a drain that was merely cut short would look complete.
+        interrupted = self._watch.interrupt()
+        if interrupted:
+            self.loop.is_halted = True
+        return interrupted
 
     # --- what its code asks for
 

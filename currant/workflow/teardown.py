@@ -2,9 +2,11 @@
 
 A run that leaves memory must not leave coroutines to the garbage collector: it would run their
 `finally` blocks at any time, in any thread. Cancelling them is no way either, since the code would
-take it for a real cancellation. So they are stopped with GeneratorExit, as `close()` does, in the order in which they were begun.
+take it for a real cancellation. So GeneratorExit is raised in them, as by `close()`, in the order
+in which they were begun.
 """
 
+import asyncio
 import contextvars
 import gc
 import logging
@@ -49,7 +51,12 @@ def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> None:
         for task in tasks:
             # It ends without a result, which asyncio would report when it is collected.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-            _stop(task.get_coro(), context)
+            # Its clean-up may use what asks for the current task, such as `asyncio.timeout`.
+            asyncio.tasks._enter_task(loop, task)
+            try:
+                _stop(task.get_coro(), context)
+            finally:
+                asyncio.tasks._leave_task(loop, task)
     for generator in loop.take_generators():
         closing = generator.aclose()
         _try(context, closing.send, None)

@@ -10,7 +10,10 @@ import threading
 import time
 import traceback
 
+from currant.workflow import loop
 from currant.workflow.loop import Interrupted, is_internal
+
+_DRAIN_FILE = loop.__file__
 
 
 class Watch:
@@ -56,12 +59,13 @@ class Watch:
         frame = None if thread is None else sys._current_frames().get(thread)
         if frame is None:
             return ""
-        lines: list[traceback.FrameSummary] = []
+        inner = []
         for summary in reversed(traceback.extract_stack(frame)):
-            if is_internal(summary.filename) and "workflow/loop.py" in summary.filename:
+            if summary.filename == _DRAIN_FILE:
                 break
-            lines.append(summary)
-        return "".join(traceback.format_list(lines[::-1]))
+            inner.append(summary)
+        user = [summary for summary in reversed(inner) if not is_internal(summary.filename)]
+        return "".join(traceback.format_list(user))
 
     def interrupt(self) -> bool:
         """Throw an exception into the code that is running; it ends the drain.

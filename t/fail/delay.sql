@@ -29,16 +29,19 @@ begin
 end
 $$;
 
-select ok(d.delay between w.most / 2 and w.most, format('the delay after failure %s is between half of %s and all of it', d.n, w.most))
+select ok(
+    d.delay between w.most / 2 and w.most,
+    format('the delay after failure %s is between half of %s and all of it', d.n, w.most)
+)
 from unnest(test.delays('{"retries": 9, "retry_delay": 10, "retry_backoff": 3, "retry_max_delay": 60}', 4))
     with ordinality as d (delay, n)
-join (values (1, interval '10 seconds'), (2, '30 seconds'), (3, '60 seconds'), (4, '60 seconds')) as w (n, most) on w.n = d.n;
+join (values (1, interval '10 seconds'), (2, '30 seconds'), (3, '60 seconds'), (4, '60 seconds')) as w (n, most)
+    on w.n = d.n;
 
-select ok(
-    (test.delays('{"retries": 1}', 1))[1] between '500 milliseconds' and '1 second', 'the configured delay is a second'
-);
+select ok(d[1] between '500 milliseconds' and '1 second', 'the configured delay is a second')
+from test.delays('{"retries": 1}', 1) as d;
 update currant.configuration set default_retry_delay = '20 seconds';
-select ok((test.delays('{"retries": 1}', 1))[1] between '10 seconds' and '20 seconds', 'and can be changed');
+select ok(d[1] between '10 seconds' and '20 seconds', 'and can be changed') from test.delays('{"retries": 1}', 1) as d;
 select cmp_ok(
     (select count(distinct (test.delays('{"retries": 1, "retry_delay": 100}', 1))[1]) from generate_series(1, 5)),
     '>', 1::bigint, 'what failed together does not come back together'
@@ -57,7 +60,7 @@ select is(
 -- The formula at its borders.
 select ok(
     currant._retry_delay(base, backoff, cap, attempt) between cap / 2 and cap,
-    format('%s times %s to the %s. stays within %s', base, backoff, attempt, cap)
+    format('%s grown by %s at attempt %s stays within %s', base, backoff, attempt, cap)
 )
 from (values
     (interval '3 hours', 2::double precision, interval '5 minutes', 31),
@@ -87,12 +90,10 @@ begin
     return (currant.status(_id)).due_at - currant._now();
 end
 $$;
-select ok(
-    test.delay_after('timeout') between '500 seconds' and '1000 seconds', 'a timeout is followed by the same delay'
-);
-select ok(
-    test.delay_after('lost worker') between '500 seconds' and '1000 seconds', 'so is the loss of a worker'
-);
+select ok(d between '500 seconds' and '1000 seconds', 'a timeout is followed by the same delay')
+from test.delay_after('timeout') as d;
+select ok(d between '500 seconds' and '1000 seconds', 'so is the loss of a worker')
+from test.delay_after('lost worker') as d;
 
 select is(
     (select count(*) from currant.delayed as d join currant.executions as e on e.id = d.execution_id

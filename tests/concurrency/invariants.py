@@ -67,7 +67,8 @@ ALWAYS = {
             and not case
                 when w.last_event = 0 or w.blocked_reason is not null then
                     exists (
-                        select from currant.ready where execution_id = w.execution_id and attempt = 1
+                        select from currant.ready
+                        where execution_id = w.execution_id and attempt = 1
                     )
                     or exists (
                         select from currant.delayed
@@ -187,5 +188,9 @@ def check_at_the_end(session: Session) -> None:
 
 
 def _contradictions(session: Session, sentences: dict[str, str]) -> dict[str, list[Any]]:
-    found = {sentence: session.execute(query) for sentence, query in sentences.items()}
-    return {sentence: rows for sentence, rows in found.items() if rows}
+    # One round trip tells whether there is any; then each query shows its rows.
+    doubts = " union all ".join(
+        f"select $${sentence}$$ where exists ({query})"
+        for sentence, query in sentences.items()
+    )
+    return {row[0]: session.execute(sentences[row[0]]) for row in session.execute(doubts)}

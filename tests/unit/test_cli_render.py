@@ -218,5 +218,5 @@ def test_a_long_value_says_where_the_rest_is() -> None:
 
 
 def test_text_of_several_lines_becomes_one() -> None:
-    assert one_line(" a\r\n\n  b\tc\x1b ") == "a; b c\\x1b"
+    assert one_line("\n  a\r\n\n  b\tc\x1b ") == "  a; b c\\x1b"
     assert clean("a\tb\nc") == "a\tb\nc"

@@ -74,10 +74,12 @@ def test_a_step_tells_how_long_it_waited_and_ran_and_what_came_of_it() -> None:
                 1, 1, "task", seconds=0.5, number=1, name="pay", execution_id=CHILD, source="a:3"
             ),
             entry(2, 0, "task_completed", seconds=2, number=1, payload={"id": 7}),
-            entry(2, 1, "complete", seconds=2, payload={"result": [1]}),
+            entry(2, 1, "complete", seconds=2),
         ],
         children={CHILD: child},
         status=Status.COMPLETED,
+        result="[1]",
+        finished_at=at(2),
     )
 
     assert [step.what for step in steps] == ["enqueued", "started", "task pay", "completed"]
@@ -137,9 +139,10 @@ def test_a_failed_task_shows_its_error() -> None:
             STARTED,
             entry(1, 1, "task", seconds=1, number=1, name="pay", execution_id=CHILD),
             entry(2, 0, "task_failed", seconds=5, number=1, payload=error),
-            entry(2, 1, "fail", seconds=5, payload={"error": {"type": "TaskFailed"}}),
+            entry(2, 1, "fail", seconds=5),
         ],
         status=Status.FAILED,
+        error='{"type": "TaskFailed"}',
     )
 
     assert steps[2].outcome == "failed: Timeout: too long"
@@ -156,13 +159,14 @@ def test_timers_signals_and_markers_are_steps() -> None:
             entry(2, 0, "timer_fired", seconds=61, number=1),
             entry(3, 0, "signal_received", seconds=100, name="ok", payload={"by": "me"}),
             entry(4, 0, "cancel_requested", seconds=101, payload={"reason": "enough"}),
-            entry(4, 1, "cancelled", seconds=101, payload={"error": {"message": "enough"}}),
+            entry(4, 1, "cancelled", seconds=101),
         ],
         status=Status.CANCELLED,
+        error='{"message": "enough"}',
     )
 
     assert [(step.what, step.outcome) for step in steps[2:]] == [
-        ("sleep 1m00s", "fired"),
+        ("timer 1m00s", "fired"),
         ("version of sms", "2"),
         ("queue mail", f"as {CHILD}"),
         ("signal ok received", '{"by": "me"}'),
@@ -202,6 +206,7 @@ def test_an_open_one_ends_with_what_it_waits_for() -> None:
 
     assert steps[2].outcome == "pending, waits for a free worker on queue orders"
     assert (steps[3].what, steps[3].outcome) == ("suspended", "waits for 1 open task(s)")
+    assert (steps[3].at, steps[3].waited is not None) == (at(0.5), True)
 
 
 def test_one_ended_from_outside_shows_that_end() -> None:

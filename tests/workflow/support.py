@@ -99,6 +99,10 @@ class Run:
         ]
 
     @property
+    def waits_for_signal(self) -> bool:
+        return "signal" in self.instance.waiting_for()
+
+    @property
     def end(self) -> Command | None:
         last = self.commands[-1:]
         return last[0] if last and last[0].kind in ENDS else None

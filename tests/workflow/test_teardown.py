@@ -89,7 +89,7 @@ def test_clean_up_that_fails_is_nobodys_business() -> None:
 
 
 def test_code_that_will_not_end_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
-    ends = []
+    ends: list[bool] = []
 
     async def workflow() -> Any:
         while not ends:
@@ -196,6 +196,26 @@ def test_async_generators_that_were_left_are_closed() -> None:
     run.instance.close()
 
     assert seen == ["goes on", "closed", "closed"]
+
+
+def test_clean_up_may_use_timeouts_and_groups() -> None:
+    seen: list[str] = []
+
+    async def workflow() -> Any:
+        try:
+            await step("a")
+        finally:
+            try:
+                async with asyncio.timeout(1), asyncio.TaskGroup() as group:
+                    group.create_task(step("b"))
+            except Exception as error:
+                seen.append(repr(error))
+            finally:
+                seen.append("over")
+
+    closed(workflow)
+
+    assert seen == ["over"]
 
 
 def test_tasks_created_in_the_clean_up_never_begin() -> None:

@@ -1,0 +1,60 @@
+"""What a worker reports: the calls that carry it, and what stands for what cannot be stored."""
+
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from currant import database, errors, models
+from currant.models import Report
+
+# SQLSTATEs of Currant that say that a report cannot be stored as it is.
+_REFUSALS: Final = frozenset({"KR001", "KR003", "KR004", "KR005"})
+_UNSTORABLE: Final = '{"type":"Error","message":"the error could not be stored","retryable":false}'
+
+
+def is_bad_data(error: psycopg.Error) -> bool:
+    """Whether something in the call cannot be stored, so that sending it again is of no use."""
+    state = error.sqlstate or ""
+    return state[:2] in {"22", "23"} or state in _REFUSALS
+
+
+def calls_of(
+    worker: UUID, reports: Sequence[Report]
+) -> list[tuple[Sequence[Report], database.Call[list[str]]]]:
+    """One call for each kind of report, with the reports that it carries."""
+    completions = [one for one in reports if isinstance(one, models.Completion)]
+    failures = [one for one in reports if isinstance(one, models.Failure)]
+    releases = [one for one in reports if isinstance(one, models.Release)]
+    activations = [one for one in reports if isinstance(one, models.Activation)]
+    calls: list[tuple[Sequence[Report], database.Call[list[str]]]] = []
+    if completions:
+        calls.append((completions, database.complete_many(worker, completions)))
+    if failures:
+        calls.append((failures, database.fail_many(worker, failures)))
+    if releases:
+        calls.append((releases, database.release_many(worker, releases)))
+    if activations:
+        calls.append((activations, database.advance_many(worker, activations)))
+    return calls
+
+
+def replacement(report: Report, reason: errors.CurrantError) -> Report | None:
+    """The failure, or the reason for blocking, that stands for a report the database refused.
+
+    None if nothing more can be said: the replacement itself was refused, or it was a release.
+    """
+    execution, token = report.execution_id, report.token
+    match report:
+        case models.Completion():
+            failure = msgspec.json.encode(errors.describe(reason, retryable=False)).decode()
+            return models.Failure(execution, token, failure)
+        case models.Failure(error=error) if error != _UNSTORABLE:
+            return models.Failure(execution, token, _UNSTORABLE)
+        case models.Activation(options=options) if '"blocked"' not in options:
+            blocked = msgspec.json.encode({"blocked": str(reason)}).decode()
+            return models.Activation(execution, token, report.last_event, (), "[]", blocked)
+        case _:
+            return None

@@ -1,0 +1,1 @@
+"""Programs that use Currant: `shop` is an application, `demo` shows it at work."""
