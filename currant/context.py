@@ -1,9 +1,9 @@
 """What code inside a task can ask about, and tell, the task it is in."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -43,7 +43,8 @@ class TaskContext:
     Attributes:
         record_heartbeat: called with details as JSON text, from whatever thread the task is in.
         connection: the connection of a transactional task, else None.
-        lend_slot: gives the task's slot away for as long as the context is open, if it can.
+        lend_slot: gives the task's slot away for as long as the context is open.
+        lend_slot_sync: the same from a thread of the task.
     """
 
     id: str
@@ -56,7 +57,8 @@ class TaskContext:
     cancelled: bool = False
     record_heartbeat: Callable[[str | None], None] | None = None
     connection: Any = None
-    lend_slot: Callable[[], AbstractAsyncContextManager[None]] | None = field(default=None)
+    lend_slot: Callable[[], AbstractAsyncContextManager[None]] | None = None
+    lend_slot_sync: Callable[[], AbstractContextManager[None]] | None = None
 
 
 _current: ContextVar[TaskContext | None] = ContextVar("currant_task", default=None)

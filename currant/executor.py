@@ -92,6 +92,9 @@ class Host(Protocol):
     def lend_slot(self) -> AbstractAsyncContextManager[None]:
         """The task's slot may be used by another while this is open."""
 
+    def lend_slot_sync(self) -> AbstractContextManager[None]:
+        """The same, from a thread of the task."""
+
 
 class Executor:
     """Runs claimed tasks."""
@@ -182,6 +185,7 @@ class Executor:
             cancelled=running.stop is not None,
             record_heartbeat=record_heartbeat,
             lend_slot=self._host.lend_slot,
+            lend_slot_sync=self._host.lend_slot_sync,
         )
 
     async def _call(self, function: Any, args: Any, kwargs: Any) -> Any:

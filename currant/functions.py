@@ -157,7 +157,12 @@ class Function(Generic[P, C, R]):
 
     def run_sync(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """`run` for code without an event loop."""
-        return self.queue_sync(*args, **kwargs).result_sync()
+        handle = self.queue_sync(*args, **kwargs)
+        task = context.current()
+        if task is None or task.lend_slot_sync is None:
+            return handle.result_sync()
+        with task.lend_slot_sync():
+            return handle.result_sync()
 
     def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle[R]]:
         """Enqueue it; the handle is its id.

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,9 +24,9 @@ from currant.activations import Activations
 from currant.connections import Source
 from currant.engine import Engine
 from currant.executor import Executor, RunningTask, Stop
-from currant.heartbeat import Heartbeat
 from currant.listener import Listener
 from currant.models import Report
+from currant.pulse import Heartbeat
 from currant.settings import Settings
 
 _LOG = logging.getLogger("currant")
@@ -287,12 +288,24 @@ class Worker:
     @asynccontextmanager
     async def lend_slot(self) -> AsyncIterator[None]:
         """A task that waits for others does not keep them from running."""
-        self._lent += 1
-        self._engine.nudge()
+        self._lend(1)
         try:
             yield
         finally:
-            self._lent -= 1
+            self._lend(-1)
+
+    @contextmanager
+    def lend_slot_sync(self) -> Iterator[None]:
+        """The same for a task in a thread."""
+        self.post(partial(self._lend, 1))
+        try:
+            yield
+        finally:
+            self.post(partial(self._lend, -1))
+
+    def _lend(self, slots: int) -> None:
+        self._lent += slots
+        self._engine.nudge()
 
     # --- For the activations --------------------------------------------------------------
 

@@ -53,7 +53,10 @@ def run_task(
         TaskFailed: from the coroutine: it failed, timed out, or was cancelled by somebody else.
     """
     instance = _require("run_task")
-    return _run_task(instance, function, args, options, decode, instance.loop.site())
+    coroutine = _run_task(instance, function, args, options, decode, instance.loop.site())
+    # The name is what Python's warning shows if it is never awaited.
+    coroutine.__qualname__ = f"{function}.run"
+    return coroutine
 
 
 async def _run_task(

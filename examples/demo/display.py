@@ -40,14 +40,16 @@ class Display:
 
     def table(self, title: str, headings: list[str], rows: list[list[str]]) -> None:
         """A table; headings that begin with > are of numbers."""
-        table = Table(title=title, title_justify="left", title_style="bold", box=None)
+        table = Table(
+            title=title, title_justify="left", title_style="bold", box=None, pad_edge=False
+        )
         for heading in headings:
             is_number = heading.startswith(">")
             table.add_column(
                 heading.removeprefix(">"),
                 justify="right" if is_number else "left",
                 no_wrap=heading != "note",
-                min_width=len(heading) if is_number or heading == "status" else None,
+                min_width=9 if heading == "status" else len(heading.removeprefix(">")),
             )
         for row in rows:
             table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))

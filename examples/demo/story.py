@@ -156,7 +156,7 @@ class Story:
             for n in range(_EMAILS)
         ]
         handles = await shop.send_email.queue_many(emails)
-        labels = {str(h): e["to"] for h, e in zip(handles, emails, strict=True)}
+        labels = {str(h): e["to"].partition("@")[0] for h, e in zip(handles, emails, strict=True)}
         orders = {f"O-{n}": _lines(n) for n in range(1, _ORDERS + 1)}
         for order, lines in orders.items():
             handle = await shop.process_order.queue(order, f"{order}@example.com", "tok", lines)
@@ -169,7 +169,7 @@ class Story:
         )
         orders[_ORDER_IN_SQL] = _lines(3)
         labels[await self._enqueue_in_sql(url, orders[_ORDER_IN_SQL])] = _ORDER_IN_SQL
-        labels |= {str(refund): "(signalled)", str(ignored): "(timed out)"}
+        labels |= {str(refund): "signalled", str(ignored): "ignored"}
         return Work(orders, labels, refund, ignored)
 
     async def _enqueue_in_sql(self, url: str, lines: list[shop.Line]) -> str:

@@ -48,26 +48,26 @@ def show_executions(
             continue
         what = f"{one.function} {labels.get(str(one.id), '')}"
         count = str(len(steps)) if one.kind == "workflow" else ""
-        attempts = str(sum(step.attempt for step in steps) if steps else one.attempt)
-        rows.append([what, one.status, count, attempts, _seconds(one), _name(one, names), note])
+        tries = str(sum(step.attempt for step in steps) if steps else one.attempt)
+        rows.append([what, one.status, count, tries, _seconds(one), _name(one, names), note])
     for function in dict.fromkeys(one.function for one in uneventful):
         group = [one for one in uneventful if one.function == function]
-        what, note = f"{len(group)} more of {function}", "without trouble"
-        rows.append([what, "completed", "", str(len(group)), _middle(group), "", note])
+        what, tries = f"{len(group)} more of {function}", str(len(group))
+        rows.append([what, "completed", "", tries, _middle(group), "", ""])
     display.table(
         "What was asked for",
-        ["what", "status", ">steps", ">attempts", ">took", "ended on", "note"],
+        ["what", "status", ">steps", ">tries", ">took", "ended on", "note"],
         rows,
     )
     rows = []
     for function in dict.fromkeys(step.function for step in snapshot.steps):
         steps = [step for step in snapshot.steps if step.function == function]
-        completed = sum(step.status == "completed" for step in steps)
-        attempts = sum(step.attempt for step in steps)
-        rows.append([function, str(len(steps)), str(completed), str(attempts), _middle(steps)])
+        done = sum(step.status == "completed" for step in steps)
+        tries = str(sum(step.attempt for step in steps))
+        rows.append([function, str(len(steps)), str(done), tries, _middle(steps)])
     display.table(
         "Steps of the workflows",
-        ["function", ">steps", ">completed", ">attempts", ">took (median)"],
+        ["function", ">steps", ">completed", ">tries", ">took (median)"],
         rows,
     )
 
@@ -140,7 +140,7 @@ async def check(
         ),
         (
             emails == set(mailbox.received),
-            f"{len(emails)} e-mails arrived, {mailbox.refusals} of them at the second attempt"
+            f"{len(emails)} e-mails arrived; {mailbox.refusals} had been put off by the mail server"
             + (f" ({twice} twice, under the same Message-ID)" if twice else ""),
         ),
     ]
@@ -161,8 +161,7 @@ def _name(one: Execution, names: Mapping[UUID, str]) -> str:
 
 def _troubles(one: Execution, steps: list[Execution], failed: list[FailedAttempt]) -> str:
     ids = {one.id, *(step.id for step in steps)}
-    lost = sum(f.execution_id in ids for f in failed if f.error_type == "WorkerLost")
-    others = {f.error_type for f in failed if f.execution_id in ids} - {"WorkerLost"}
-    notes = [f"recovered: {lost} lost with worker"] if lost else []
-    notes += [f"retried: {error}" for error in sorted(others)]
+    kinds = {attempt.error_type for attempt in failed if attempt.execution_id in ids}
+    notes = ["recovered"] if "WorkerLost" in kinds else []
+    notes += ["retried"] if kinds - {"WorkerLost"} else []
     return ", ".join([*notes, one.error] if one.error else notes)

@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(21);
+select plan(20);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('due') as worker \gset
@@ -68,9 +68,12 @@ select is(
     'they fire in the order of their times'
 );
 select is(
-    (select currant.advance(:'worker', :'id', token, 1, array(select (value ->> 'arrival')::bigint from jsonb_array_elements(inbox)),
-        jsonb_build_array(test.command(null, 'complete', null, null, 4))) from currant.resume(:'worker')),
-    'accepted', 'the workflow may end'
+    (
+        select currant.advance(
+            :'worker', :'id', token, 1, array(select (value ->> 'arrival')::bigint from jsonb_array_elements(inbox)),
+            jsonb_build_array(test.command(null, 'complete', null, null, 4))
+        ) from currant.resume(:'worker') where kind = 'workflow'
+    ), 'accepted', 'the workflow may end'
 );
 select test.pass('10 minutes');
 select (currant.tick('due')).done \gset
@@ -86,7 +89,6 @@ select is((currant.tick('due')).done, 1, 'a timer shorter than the activation th
 
 select throws_ok($$ select currant.tick('dust') $$, '22023', null, 'other duties are not known');
 select lives_ok($$ select currant.tick(null) $$, 'null means all of them');
-select is((currant.tick('due')).next_due_in, null, 'in the end nothing is left');
 
 select * from finish();
 rollback;

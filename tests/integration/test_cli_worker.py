@@ -36,6 +36,11 @@ def charge(amount):
     return amount
 
 
+@task(retries=0)
+def unserialisable():
+    return {"handle": object()}
+
+
 @workflow(queue="orders")
 async def order(amount):
     return await charge.run(amount)
@@ -143,6 +148,21 @@ def test_the_story_of_a_workflow_shows_its_attempts(worker: Any, database_url: s
         "started",
         "task_completed",
     ]
+
+
+def test_a_result_that_cannot_be_stored_is_an_error_of_the_task(
+    worker: Any, database_url: str
+) -> None:
+    running = worker()
+    running.until("tasks at a time")
+    execution = enqueue(database_url, "unserialisable")
+    running.until(f"failed unserialisable {execution}")
+
+    shown = currant(database_url, "status", execution).stdout
+
+    assert "status    failed" in shown
+    assert "error     EncodingError: " in shown
+    assert "object" in shown
 
 
 def test_its_log_has_one_line_for_each_record(worker: Any, database_url: str) -> None:

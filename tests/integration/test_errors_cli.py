@@ -17,8 +17,9 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from currant import embedded, migrations
+from currant import cluster, embedded, migrations
 from currant.cli import main
+from currant.settings import Settings
 from tests.support.fixtures import DurableServer
 
 ARGUMENTS = {
@@ -275,14 +276,15 @@ def test_without_sqitch_migrate_says_how_to_get_it(
 
 
 def test_without_psql_migrate_says_how_to_get_it(
-    complaint: Any, closed_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    complaint: Any, empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = shutil.which("sqitch")
     assert found is not None
     tmp_path.joinpath("sqitch").symlink_to(found)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(cluster, "bundled_installation", lambda: None)
 
-    line = complaint(f"postgresql://127.0.0.1:{closed_port}/x", "migrate")
+    line = complaint(empty_database_url, "migrate")
 
     assert "psql" in line
     assert "postgresql-client" in line
@@ -317,8 +319,6 @@ def home(server_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     path = server_directory / "cli-home"
     monkeypatch.setenv("CURRANT_HOME", str(path))
     yield path
-    from currant.settings import Settings
-
     embedded.stop(Settings(home=path))
     shutil.rmtree(path, ignore_errors=True)
 
