@@ -99,20 +99,16 @@ class Client:
         """
         _refuse_in_workflow()
         if connection is not None:
-            try:
+            with connections.translated():
                 return await connections.run_on(connection, call)
-            except psycopg.Error as error:
-                raise database.translate(error) from error
         return (await self.perform_all([call]))[0]  # type: ignore[no-any-return]
 
     def perform_sync(self, call: database.Call[T], *, connection: Any = None) -> T:
         """`perform` for code without an event loop."""
         _refuse_in_workflow()
         if connection is not None:
-            try:
+            with connections.translated():
                 return connections.run_on_sync(connection, call)
-            except psycopg.Error as error:
-                raise database.translate(error) from error
         return self.perform_all_sync([call])[0]  # type: ignore[no-any-return]
 
     async def perform_all(self, calls: Sequence[database.Call[Any]]) -> list[Any]:

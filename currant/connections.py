@@ -288,6 +288,18 @@ class Pools:
             self._by_loop.pop(ended).abandon()
 
 
+@contextmanager
+def translated() -> Iterator[None]:
+    """Errors of psycopg in here, also those that SQLAlchemy or Django wraps, become Currant's."""
+    try:
+        yield
+    except Exception as error:
+        for inner in (error, getattr(error, "orig", None), error.__cause__):
+            if isinstance(inner, psycopg.Error):
+                raise database.translate(inner) from error
+        raise
+
+
 async def run_on(connection: Any, call: database.Call[T]) -> T:
     """Run the call in the caller's transaction: on a connection of psycopg, asyncpg, SQLAlchemy,
     Django or any other DBAPI driver for PostgreSQL."""

@@ -297,6 +297,13 @@ class Function(Generic[P, C, R]):
 
     # --- Parts of the above
 
+    def _refuse_waiting_for_caller(self, method: str) -> None:
+        if self._options.get("connection") is not None:
+            raise errors.OptionError(
+                f"{self.name}.{method}() cannot wait for what the caller has yet to commit",
+                hint="queue it, commit, and wait for the handle's result",
+            )
+
     def _takes(self, option: str) -> bool:
         return self.kind == "task" or option not in TASKS_ONLY
 
@@ -307,7 +314,9 @@ class Function(Generic[P, C, R]):
         return self._options.get("client") or client.current_sync()
 
     def _handle(self, execution: UUID, chosen: client.Client | None) -> Handle[R]:
-        return Handle(execution, client=chosen, decode=self.decode_result)
+        # What went through a connection of the caller's may be in any database.
+        bound_to = None if self._options.get("connection") is not None else chosen
+        return Handle(execution, client=bound_to, decode=self.decode_result)
 
     def _sent(self, settings: Settings) -> dict[str, Any]:
         """Options for the database: this call's, then the declaration's, then the settings'."""
@@ -388,11 +397,7 @@ class Function(Generic[P, C, R]):
         return self._handle(await api.queue_execution(self.name, encoded, sent), None)
 
     async def _run(self, encoded: str) -> R:
-        if self._options.get("connection") is not None:
-            raise errors.OptionError(
-                f"{self.name}.run() cannot wait for what the caller has yet to commit",
-                hint="queue it, commit, and await the handle's result()",
-            )
+        self._refuse_waiting_for_caller("run")
         handle = await self._queue(encoded)
         task = context.current()
         if task is None or task.lend_slot is None:

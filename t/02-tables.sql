@@ -15,7 +15,7 @@ insert into wanted values
 ),
 (
     'cancels',
-    'execution_id uuid, reason text null, requested_at timestamptz',
+    'execution_id uuid, id bigint, reason text null, requested_at timestamptz',
     'cancels_pkey'
 ),
 (
@@ -40,7 +40,7 @@ insert into wanted values
 ),
 (
     'functions',
-    'name text, kind text, version integer, queue text, priority integer null, retries integer null, '
+    'name text, kind text, version integer, queue text null, priority integer null, retries integer null, '
     'timeout interval null, retry_delay interval null, retry_backoff double precision null, '
     'retry_max_delay interval null, registered_at timestamptz',
     'functions_pkey'
@@ -98,7 +98,7 @@ insert into wanted values
 (
     'watchers',
     'execution_id uuid, watching_until timestamptz',
-    'watchers_pkey'
+    'watchers_execution_id_idx'
 ),
 (
     'workers',

@@ -55,7 +55,7 @@ def run_task(
     instance = _require("run_task")
     coroutine = _run_task(instance, function, args, options, decode, instance.loop.site())
     # The name is what Python's warning shows if it is never awaited.
-    coroutine.__qualname__ = f"{function}.run"
+    coroutine.__qualname__ = f"{function}.run"  # type: ignore[attr-defined]
     return coroutine
 
 

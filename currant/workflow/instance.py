@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import sys
+import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -150,6 +151,13 @@ class Instance:
             self._drive(lambda: teardown.tear_down(self.loop, self._context))
         except WorkflowDeadlock as error:
             logger.error("%s, while it was to clean up", error)
+
+    def __del__(self) -> None:
+        # A net, not a way: the collector would otherwise run the code's `finally` blocks inside of
+        # whatever run has the thread at that moment, and what they ask for would be asked there.
+        if not self.ledger.is_closed:
+            warnings.warn(f"run {self.run.id} was not closed", ResourceWarning, source=self)
+            self.close()
 
     # --- what watches it from another thread
 

@@ -38,11 +38,18 @@ def main() -> int:
 
 
 async def _interruptible(story: Coroutine[Any, Any, int]) -> int:
-    # Ctrl-C and SIGTERM alike unwind everything, so that whatever was started is stopped.
+    """Let Ctrl-C and SIGTERM alike unwind everything, so that whatever was started is stopped."""
     task = asyncio.create_task(story)
+
+    def stop() -> None:
+        # Only once: a second Ctrl-C would interrupt the cleaning up.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, lambda: None)
+        task.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     return await task
 
 

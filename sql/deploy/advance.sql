@@ -204,6 +204,7 @@ declare
     _end jsonb := (
         select c.value from jsonb_array_elements(commands) as c (value)
         where c.value ->> 'kind' in ('complete', 'fail', 'cancelled')
+        limit 1
     );
 begin
     -- A key that an application's open transaction has just taken is not waited for.
@@ -245,7 +246,9 @@ begin
             when _workflow.last_token = token then 'already'
             when exists (
                 select from currant.leases as l
-                where l.execution_id = _advance.execution and l.token = _advance.token
+                where
+                    l.execution_id = _advance.execution and l.token = _advance.token
+                    and l.worker_id = _advance.worker
             ) then 'busy'
             else 'lost'
         end;
@@ -423,8 +426,24 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    _ends integer;
+    _misplaced integer;
 begin
     perform currant._enter_worker(worker);
+    select count(*) filter (where c.value ->> 'kind' in ('complete', 'fail', 'cancelled')),
+        count(*) filter (
+            where coalesce((c.value ->> 'event')::integer, 0) not between
+                last_event + 1 and last_event + cardinality(arrivals) + case when last_event = 0 then 1 else 0 end
+        )
+    into _ends, _misplaced
+    from jsonb_array_elements(case when jsonb_typeof(commands) = 'array' then commands else '[]' end) as c (value);
+    if _ends > 1 or _misplaced > 0 then
+        raise exception using
+            errcode = '22023', message = 'the commands do not fit the activation',
+            detail = format('%s ends, %s commands of other events', _ends, _misplaced),
+            hint = 'one end at most, and each command names an event that this activation applies';
+    end if;
     if execution is null or token is null or last_event is null or arrivals is null
         or jsonb_typeof(commands) is distinct from 'array' or jsonb_typeof(options) is distinct from 'object'
     then

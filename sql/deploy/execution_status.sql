@@ -36,7 +36,7 @@ select
     e.root_id,
     e.retry_of,
     e.created_at,
-    coalesce(o.started_at, h.at, case when e.kind = 'task' then l.claimed_at end) as started_at,
+    coalesce(o.started_at, h.at, l.claimed_at) as started_at,
     o.finished_at,
     d.due_at,
     coalesce(l.worker_id, o.worker_id) as worker_id,

@@ -38,6 +38,23 @@ class Ledger:
             self.workflows.append(execution)
         self.promised.add(execution)
 
+    def check(self, observer: Session) -> None:
+        """Assert that every promise was kept."""
+        query = "select execution_id, status, token from currant.outcomes"
+        ended = {row.execution_id: row for row in observer.execute(query)}
+        assert self.promised <= ended.keys()
+        for execution, token in self.completed.items():
+            assert (ended[execution].status, ended[execution].token) == ("completed", token)
+        assert all(ended[execution].status == "cancelled" for execution in self.cancelled)
+        assert not self.refused & {row.token for row in ended.values()}
+        attempts = {row.token for row in observer.execute("select token from currant.attempts")}
+        assert self.failed <= attempts
+        assert not attempts & self.spent.keys() - self.failed
+        query = "select execution_id, name from currant.workflow_signals"
+        signals = [tuple(row) for row in observer.execute(query)]
+        assert len(signals) == len(set(signals))
+        assert self.signals <= set(signals)
+
     def note_word(self, verb: str, lease: Any, word: str) -> None:
         """A worker was answered."""
         if word in ("accepted", "refused", "stale"):
@@ -105,6 +122,7 @@ class Crew(Party):
         self.worker = Worker(session, [TASKS, WORKFLOWS])
         self.held: list[Any] = []
         self.former: list[Any] = []
+        self.refusals: list[uuid.UUID] = []
         self._before: tuple[list[Any], list[Any]] = ([], [])
 
     def begin(self) -> None:
@@ -116,6 +134,14 @@ class Crew(Party):
         """Undo it: it holds what it held before."""
         super().rollback()
         self.held, self.former = self._before
+
+    def holds(self, kind: str) -> list[Any]:
+        """What it holds of a kind."""
+        return [lease for lease in self.held if lease.kind == kind]
+
+    def is_refused(self, lease: Any) -> bool:
+        """Whether an end of the workflow was refused so often that the next one is not."""
+        return self.refusals.count(lease.execution_id) >= 3
 
     def drop(self, lease: Any) -> None:
         """It holds a lease no more."""

@@ -18,7 +18,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -30,9 +29,33 @@ from tests.concurrency.support import Observer, Session, cancel, pass_time, stop
 from tests.properties.parties import TASKS, WORKFLOWS, Crew, Ledger, Party
 
 APPS, CREWS = 2, 3
-NUMBER = st.integers(0, 999)
-APP = st.integers(0, APPS - 1)
-CREW = st.integers(0, CREWS - 1)
+# How often each thing happens.
+DEEDS = {
+    "app_begins": 2,
+    "app_ends_its_transaction": 4,
+    "app_enqueues": 8,
+    "app_signals": 6,
+    "app_cancels": 3,
+    "app_retries": 2,
+    "app_ticks": 1,
+    "worker_begins": 3,
+    "worker_ends_its_transaction": 6,
+    "worker_claims": 14,
+    "worker_resumes": 2,
+    "worker_ends_a_task": 12,
+    "worker_ends_all_its_tasks": 3,
+    "worker_advances_a_workflow": 24,
+    "worker_gives_a_workflow_back": 2,
+    "worker_says_a_late_word": 3,
+    "worker_sends_a_heartbeat": 2,
+    "worker_stops": 1,
+    "ghost_of_a_worker_says_a_word": 2,
+    "maintenance_runs": 6,
+    "clock_jumps": 6,
+    "time_goes_by": 1,
+    "functions_are_registered": 1,
+}
+COMMANDS = ("task", "timer", "cancel", "signal", "queue", "task", "timer", "cancel", "task", "task")
 
 
 class Sessions:
@@ -69,7 +92,7 @@ class Sessions:
 
 
 class Engine(RuleBasedStateMachine):
-    """The model; each rule is a call that somebody makes."""
+    """The model: somebody does something, as the numbers drawn say."""
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__()
@@ -78,267 +101,220 @@ class Engine(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.ids = 0
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(asked=st.integers(1, 6))
+    def start(self, asked: int) -> None:
         self.sessions.reset()
         self.apps = [Party(session) for session in self.sessions.apps]
         self.crews = [Crew(session) for session in self.sessions.crews]
         self.ghosts: list[Crew] = []
-
-    # Applications
-
-    @rule(app=APP)
-    def app_begins(self, app: int) -> None:
-        if not self.apps[app].is_open:
-            self.apps[app].begin()
-
-    @rule(app=APP, commits=st.booleans())
-    def app_ends_its_transaction(self, app: int, commits: bool) -> None:
-        if self.apps[app].is_open:
-            self.apps[app].commit() if commits else self.apps[app].rollback()
+        for which in range(asked):
+            self.app_enqueues(0, which)
 
     @rule(
-        app=APP,
-        is_workflow=st.booleans(),
-        delay=st.sampled_from([0, 0, 20]),
-        priority=st.integers(0, 1),
-        retries=st.integers(0, 2),
-        is_repeated=st.booleans(),
-        key=st.sampled_from([None, None, "a", "b"]),
+        deed=st.sampled_from([deed for deed, times in DEEDS.items() for _ in range(times)]),
+        who=st.integers(0, 2),
+        which=st.integers(0, 9999),
     )
-    def app_enqueues(
-        self,
-        app: int,
-        is_workflow: bool,
-        delay: int,
-        priority: int,
-        retries: int,
-        is_repeated: bool,
-        key: str | None,
-    ) -> None:
-        party = self.apps[app]
-        options = {
-            "id": str(self.new_id()),
-            "kind": "workflow" if is_workflow else "task",
-            "queue": WORKFLOWS if is_workflow else TASKS,
-            "delay": delay,
-            "priority": priority,
-            "retries": retries,
-            "timeout": 30,
-        }
-        if key and not self.others_open(party):
-            options |= {"key": key, "key_scope": "open"}
-        arguments = (options["kind"], Jsonb({}), Jsonb(options))
-        execution = party.session.call("enqueue", *arguments)
-        if is_repeated:
-            assert party.session.call("enqueue", *arguments) == execution
-        party.then(lambda: self.ledger.promise(execution, is_workflow))
-
-    @rule(app=APP, which=NUMBER, is_repeated=st.booleans())
-    def app_signals(self, app: int, which: int, is_repeated: bool) -> None:
-        if not self.ledger.workflows:
-            return
-        party, workflow = self.apps[app], self.pick(self.ledger.workflows, which)
-        identity = self.new_id()
-        arguments = (workflow, str(identity), None, Jsonb({"id": str(identity)}))
-        arrival = party.try_call("signal", *arguments)
-        if arrival is None:
-            return
-        if is_repeated:
-            assert party.session.call("signal", *arguments) == arrival
-        party.then(lambda: self.ledger.signals.add((workflow, str(identity))))
-
-    @rule(app=APP, which=NUMBER)
-    def app_cancels(self, app: int, which: int) -> None:
-        executions = self.executions()
-        if not executions:
-            return
-        party, execution = self.apps[app], self.pick(executions, which)
-        status = party.session.call("cancel", execution)
-        if status not in ("completed", "failed"):
-            party.then(lambda: self.ledger.stopped.add(execution))
-        if status == "cancelled":
-            party.then(lambda: self.ledger.cancelled.add(execution))
-
-    @rule(app=APP, which=NUMBER)
-    def app_retries(self, app: int, which: int) -> None:
-        executions = self.executions("exists (select from currant.outcomes where execution_id = id)")
-        party = self.apps[app]
-        if executions and not self.others_open(party):
-            execution = self.pick(executions, which)
-            again = party.try_call("retry", execution)
-            if again is not None:
-                is_workflow = execution in self.ledger.workflows
-                party.then(lambda: self.ledger.promise(again, is_workflow))
-
-    @rule(app=APP)
-    def app_ticks(self, app: int) -> None:
-        self.apps[app].session.call("tick", "due")
-
-    # Workers
-
-    @rule(crew=CREW)
-    def worker_begins(self, crew: int) -> None:
-        if not self.crews[crew].is_open:
-            self.crews[crew].begin()
-
-    @rule(crew=CREW, commits=st.booleans())
-    def worker_ends_its_transaction(self, crew: int, commits: bool) -> None:
-        if self.crews[crew].is_open:
-            self.crews[crew].commit() if commits else self.crews[crew].rollback()
-
-    @rule(
-        crew=CREW, tasks=st.integers(0, 3), workflows=st.integers(0, 3), is_lost=st.booleans()
-    )
-    def worker_claims(self, crew: int, tasks: int, workflows: int, is_lost: bool) -> None:
-        party = self.crews[crew]
-        if not self.is_admitted(party):
-            return
-        stopped = set(self.ledger.stopped)
-        leases = party.worker.claim(tasks, workflows)
-        for lease in leases:
-            assert lease.kind == "workflow" or lease.execution_id not in stopped
-        if not is_lost:
-            party.held += leases
-
-    @rule(crew=CREW)
-    def worker_resumes(self, crew: int) -> None:
-        party = self.crews[crew]
-        if self.is_admitted(party):
-            known = {lease.token for lease in party.held}
-            found = party.session.rows("resume", party.worker.id)
-            party.held = found
-            party.former = [lease for lease in party.former if lease.token not in known]
-
-    @rule(crew=CREW, which=NUMBER, verb=st.sampled_from(["complete", "fail", "release"]))
-    def worker_ends_a_task(self, crew: int, which: int, verb: str) -> None:
-        party = self.crews[crew]
-        tasks = [lease for lease in party.held if lease.kind == "task"]
-        if tasks:
-            lease = self.pick(tasks, which)
-            word = party.say(verb, lease, self.ledger)
-            if which % 3 == 0:
-                again = party.say(verb, lease, self.ledger)
-                assert again == {"accepted": "already"}.get(word, word) or verb == "release"
-
-    @rule(crew=CREW, verb=st.sampled_from(["complete", "fail"]))
-    def worker_ends_all_its_tasks(self, crew: int, verb: str) -> None:
-        party = self.crews[crew]
-        tasks = [lease for lease in party.held if lease.kind == "task"]
-        if tasks:
-            party.say_many(verb, tasks, self.ledger, {"type": "E", "retryable": len(tasks) < 3})
-
-    @rule(
-        crew=CREW,
-        which=NUMBER,
-        what=st.lists(
-            st.sampled_from(["task", "timer", "cancel", "signal", "queue", "end", "fail"]),
-            max_size=3,
-        ),
-    )
-    def worker_advances_a_workflow(self, crew: int, which: int, what: list[str]) -> None:
-        party = self.crews[crew]
-        workflows = [lease for lease in party.held if lease.kind == "workflow"]
-        if not workflows or not self.is_admitted(party):
-            return
-        lease = self.pick(workflows, which)
-        commands = self.commands(lease, what, which)
-        read = {event["name"] for event in lease.inbox}
-        unread = {name for at, name in self.ledger.signals if at == lease.execution_id} - read
-        word = party.say("advance", lease, self.ledger, *commands)
-        if word == "accepted" and commands and commands[-1]["kind"] in ("complete", "fail"):
-            seen = {row.name for row in party.session.rows("history", lease.execution_id)}
-            assert unread <= seen or self.is_impatient(lease)
-        if word == "accepted":
-            dropped = {c["number"] for c in commands if c["kind"] == "cancel"}
-            for command in commands:
-                is_task = command["kind"] == "task" and command["number"] not in dropped
-                has_ended = commands[-1]["kind"] in ("complete", "fail")
-                if command["kind"] == "queue" and "key" not in command["payload"]["options"]:
-                    is_task = True
-                elif has_ended:
-                    is_task = False
-                if is_task:
-                    child = uuid.UUID(command["payload"]["id"])
-                    party.then(lambda child=child: self.ledger.promise(child, False))  # type: ignore[misc]
-
-    @rule(crew=CREW, which=NUMBER, is_blocked=st.booleans())
-    def worker_gives_a_workflow_back(self, crew: int, which: int, is_blocked: bool) -> None:
-        party = self.crews[crew]
-        workflows = [lease for lease in party.held if lease.kind == "workflow"]
-        if not workflows or not self.is_admitted(party):
-            return
-        lease = self.pick(workflows, which)
-        if is_blocked:
-            party.say("advance", lease, self.ledger, blocked="no such code")
-        else:
-            party.say("release", lease, self.ledger, "no such code" if which % 2 else None)
-
-    @rule(
-        crew=CREW,
-        which=NUMBER,
-        verb=st.sampled_from(["complete", "fail", "release", "advance"]),
-    )
-    def worker_says_a_late_word(self, crew: int, which: int, verb: str) -> None:
-        party = self.crews[crew]
-        leases = [
-            lease for lease in party.former if verb != "advance" or lease.kind == "workflow"
-        ]
-        if leases and self.is_admitted(party):
-            word = party.say(verb, self.pick(leases, which), self.ledger)
-            assert word in ("already", "lost", "busy")
-
-    @precondition(lambda self: any(ghost.held for ghost in self.ghosts))
-    @rule(which=NUMBER, verb=st.sampled_from(["complete", "fail", "release"]))
-    def ghost_of_a_worker_says_a_word(self, which: int, verb: str) -> None:
-        ghost = self.pick([ghost for ghost in self.ghosts if ghost.held], which)
-        lease = self.pick(ghost.held, which)
-        if lease.kind == "task":
-            ghost.say(verb, lease, self.ledger)
-
-    @rule(crew=CREW)
-    def worker_sends_a_heartbeat(self, crew: int) -> None:
-        party = self.crews[crew]
-        if self.is_admitted(party):
-            self.heartbeat(party)
-
-    @rule(crew=CREW, is_orderly=st.booleans())
-    def worker_stops(self, crew: int, is_orderly: bool) -> None:
-        party = self.crews[crew]
-        if party.is_open:
-            party.rollback()
-        if is_orderly:
-            party.session.call("deregister_worker", party.worker.id)
-        self.ghosts.append(party)
-        self.crews[crew] = Crew(party.session)
-
-    # Maintenance and time
-
-    @rule(duty=st.sampled_from(["due", "recover", None]))
-    def tick(self, duty: str | None) -> None:
-        self.observer.call("tick", duty)
-
-    @rule(seconds=st.sampled_from([0.2, 3.0, 30.0, 4000.0, -20.0]))
-    def clock_jumps(self, seconds: float) -> None:
-        pass_time(self.observer, seconds)
-
-    @rule(beats=st.booleans())
-    def time_goes_by(self, beats: bool) -> None:
-        for _ in range(8):
-            pass_time(self.observer, 8)
-            for party in self.crews:
-                if beats and self.is_admitted(party):
-                    self.heartbeat(party)
-            self.observer.call("tick")
-
-    @rule()
-    def functions_are_registered(self) -> None:
-        functions = [{"name": "task", "kind": "task"}, {"name": "workflow", "kind": "workflow"}]
-        self.observer.call("register_functions", Jsonb(functions))
+    def somebody_acts(self, deed: str, who: int, which: int) -> None:
+        getattr(self, deed)(who, which)
 
     @invariant()
     def everything_is_in_its_place(self) -> None:
         check_always(self.observer)
+
+    # Applications
+
+    def app_begins(self, who: int, _which: int) -> None:
+        app = self.apps[who % APPS]
+        if not app.is_open:
+            app.begin()
+
+    def app_ends_its_transaction(self, who: int, which: int) -> None:
+        app = self.apps[who % APPS]
+        if app.is_open:
+            app.rollback() if which % 3 == 0 else app.commit()
+
+    def app_enqueues(self, who: int, which: int) -> None:
+        app = self.apps[who % APPS]
+        is_workflow = which % 2 == 0
+        options = {
+            "id": str(self.new_id()),
+            "kind": "workflow" if is_workflow else "task",
+            "queue": WORKFLOWS if is_workflow else TASKS,
+            "delay": 20 if which % 7 == 6 else 0,
+            "priority": which // 2 % 2,
+            "retries": which // 4 % 3,
+            "timeout": 30,
+        }
+        if which % 5 == 4 and not self.others_open(app):
+            options |= {"key": "ab"[which % 2], "key_scope": "open"}
+        arguments = (options["kind"], Jsonb({}), Jsonb(options))
+        execution = app.session.call("enqueue", *arguments)
+        if which % 3 == 2:
+            assert app.session.call("enqueue", *arguments) == execution
+        app.then(lambda: self.ledger.promise(execution, is_workflow))
+
+    def app_signals(self, who: int, which: int) -> None:
+        if not self.ledger.workflows:
+            return
+        app, workflow = self.apps[who % APPS], self.pick(self.ledger.workflows, which)
+        name = str(self.new_id())
+        arguments = (workflow, name, None, Jsonb({"id": name}))
+        arrival = app.try_call("signal", *arguments)
+        if arrival is None:
+            return
+        if which % 3 == 0:
+            assert app.session.call("signal", *arguments) == arrival
+        app.then(lambda: self.ledger.signals.add((workflow, name)))
+
+    def app_cancels(self, who: int, which: int) -> None:
+        executions = self.executions()
+        if not executions:
+            return
+        app, execution = self.apps[who % APPS], self.pick(executions, which)
+        status = app.session.call("cancel", execution)
+        if status not in ("completed", "failed"):
+            app.then(lambda: self.ledger.stopped.add(execution))
+        if status == "cancelled":
+            app.then(lambda: self.ledger.cancelled.add(execution))
+
+    def app_retries(self, who: int, which: int) -> None:
+        app = self.apps[who % APPS]
+        ended = self.executions("id in (select execution_id from currant.outcomes)")
+        if ended and not self.others_open(app):
+            execution = self.pick(ended, which)
+            again = app.try_call("retry", execution)
+            if again is not None:
+                is_workflow = execution in self.ledger.workflows
+                app.then(lambda: self.ledger.promise(again, is_workflow))
+
+    def app_ticks(self, who: int, _which: int) -> None:
+        self.apps[who % APPS].session.call("tick", "due")
+
+    # Workers
+
+    def worker_begins(self, who: int, _which: int) -> None:
+        if not self.crews[who].is_open:
+            self.crews[who].begin()
+
+    def worker_ends_its_transaction(self, who: int, which: int) -> None:
+        crew = self.crews[who]
+        if crew.is_open:
+            crew.rollback() if which % 3 == 0 else crew.commit()
+
+    def worker_claims(self, who: int, which: int) -> None:
+        crew = self.crews[who]
+        if not self.is_admitted(crew):
+            return
+        stopped = set(self.ledger.stopped)
+        leases = crew.worker.claim(which % 5, which // 5 % 5)
+        assert not stopped & {lease.execution_id for lease in leases if lease.kind == "task"}
+        # Now and then the answer is lost.
+        if which % 11:
+            crew.held += leases
+
+    def worker_resumes(self, who: int, _which: int) -> None:
+        crew = self.crews[who]
+        if self.is_admitted(crew):
+            crew.held = crew.session.rows("resume", crew.worker.id)
+
+    def worker_ends_a_task(self, who: int, which: int) -> None:
+        crew, verb = self.crews[who], ("complete", "fail", "complete", "fail", "release")[which % 5]
+        tasks = crew.holds("task")
+        if not tasks:
+            self.worker_claims(who, which)
+            return
+        lease = self.pick(tasks, which)
+        word = crew.say(verb, lease, self.ledger)
+        if which % 3 == 0:
+            again = crew.say(verb, lease, self.ledger)
+            assert verb == "release" or again == {"accepted": "already"}.get(word, word)
+
+    def worker_ends_all_its_tasks(self, who: int, which: int) -> None:
+        crew = self.crews[who]
+        error = {"type": "E", "retryable": which % 4 > 0}
+        crew.say_many("fail" if which % 2 else "complete", crew.holds("task"), self.ledger, error)
+
+    def worker_advances_a_workflow(self, who: int, which: int) -> None:
+        crew = self.crews[who]
+        if not self.is_admitted(crew):
+            return
+        if not crew.holds("workflow"):
+            self.worker_claims(who, which)
+            return
+        lease = self.pick(crew.holds("workflow"), which)
+        commands = self.commands(lease, which)
+        is_end = bool(commands) and commands[-1]["kind"] in ("complete", "fail")
+        read = {event["name"] for event in lease.inbox}
+        unread = {name for at, name in self.ledger.signals if at == lease.execution_id} - read
+        word = crew.say("advance", lease, self.ledger, *commands)
+        if word == "accepted" and is_end:
+            history = crew.session.rows("history", lease.execution_id)
+            # The third refusal in a row is the last.
+            assert unread <= {row.name for row in history} or crew.is_refused(lease)
+        if word == "accepted":
+            for child in started(commands, is_end):
+                crew.then(lambda child=child: self.ledger.promise(child, False))  # type: ignore[misc]
+        elif word == "refused":
+            crew.refusals.append(lease.execution_id)
+
+    def worker_gives_a_workflow_back(self, who: int, which: int) -> None:
+        crew = self.crews[who]
+        if crew.holds("workflow") and self.is_admitted(crew):
+            lease = self.pick(crew.holds("workflow"), which)
+            if which % 3 == 0:
+                crew.say("advance", lease, self.ledger, blocked="no such code")
+            else:
+                crew.say("release", lease, self.ledger, "no such code" if which % 3 == 1 else None)
+
+    def worker_says_a_late_word(self, who: int, which: int) -> None:
+        crew, verb = self.crews[who], ("complete", "fail", "release", "advance")[which % 4]
+        kinds = ("workflow",) if verb == "advance" else ("task", "workflow")
+        leases = [lease for lease in crew.former if lease.kind in kinds]
+        if leases and self.is_admitted(crew):
+            word = crew.say(verb, self.pick(leases, which), self.ledger)
+            assert word in ("already", "lost", "busy")
+
+    def worker_sends_a_heartbeat(self, who: int, _which: int) -> None:
+        if self.is_admitted(self.crews[who]):
+            self.heartbeat(self.crews[who])
+
+    def worker_stops(self, who: int, which: int) -> None:
+        crew = self.crews[who]
+        if crew.is_open:
+            crew.rollback()
+        if which % 2:
+            crew.session.call("deregister_worker", crew.worker.id)
+        self.ghosts.append(crew)
+        self.crews[who] = Crew(crew.session)
+
+    def ghost_of_a_worker_says_a_word(self, _who: int, which: int) -> None:
+        ghosts = [ghost for ghost in self.ghosts if ghost.holds("task")]
+        if ghosts:
+            ghost, verb = self.pick(ghosts, which), ("complete", "fail", "release")[which % 3]
+            ghost.say(verb, self.pick(ghost.holds("task"), which), self.ledger)
+
+    # Maintenance and time
+
+    def maintenance_runs(self, _who: int, which: int) -> None:
+        self.observer.call("tick", ("due", "recover", None)[which % 3])
+
+    def clock_jumps(self, _who: int, which: int) -> None:
+        pass_time(self.observer, (0.2, 3.0, 30.0, 4000.0, -20.0)[which % 5])
+
+    def time_goes_by(self, _who: int, which: int) -> None:
+        for _ in range(8):
+            pass_time(self.observer, 8)
+            for crew in self.crews:
+                if which % 2 and self.is_admitted(crew):
+                    self.heartbeat(crew)
+            self.observer.call("tick")
+
+    def functions_are_registered(self, _who: int, _which: int) -> None:
+        functions = [{"name": "task", "kind": "task"}, {"name": "workflow", "kind": "workflow"}]
+        self.observer.call("register_functions", Jsonb(functions))
+
+    # The end
 
     def teardown(self) -> None:
         for number, party in enumerate([*self.apps, *self.crews]):
@@ -351,38 +327,16 @@ class Engine(RuleBasedStateMachine):
             self.observer.call("tick")
         drain(self.observer, survivor.worker)
         check_at_the_end(self.observer)
-        self.check_ledger()
-
-    def check_ledger(self) -> None:
-        """Assert that every promise was kept."""
-        ledger = self.ledger
-        ended = {
-            row.execution_id: row
-            for row in self.observer.execute(
-                "select execution_id, status, token, attempt from currant.outcomes"
-            )
-        }
-        assert ledger.promised <= ended.keys()
-        for execution, token in ledger.completed.items():
-            assert (ended[execution].status, ended[execution].token) == ("completed", token)
-        assert all(ended[execution].status == "cancelled" for execution in ledger.cancelled)
-        assert not ledger.refused & {row.token for row in ended.values()}
-        tokens = {row[0] for row in self.observer.execute("select token from currant.attempts")}
-        assert ledger.failed <= tokens
-        assert not tokens & ledger.spent.keys() - ledger.failed
-        signals: dict[tuple[uuid.UUID, str], int] = {}
-        for row in self.observer.execute("select execution_id, name from currant.workflow_signals"):
-            signals[row] = signals.get(row, 0) + 1
-        assert set(signals.values()) <= {1}
-        assert ledger.signals <= signals.keys()
+        self.ledger.check(self.observer)
 
     # Helpers
 
-    def commands(self, lease: Any, what: list[str], which: int) -> list[dict[str, Any]]:
-        """The commands of an activation."""
+    def commands(self, lease: Any, which: int) -> list[dict[str, Any]]:
+        """The commands of an activation: one for each digit of the number drawn."""
         commands: list[dict[str, Any]] = []
         number = lease.last_command
-        for kind in what:
+        for digit in str(which // 8):
+            kind = COMMANDS[int(digit)]
             number += kind in ("task", "timer", "signal", "queue")
             identity = str(self.new_id())
             options: dict[str, Any] = {"queue": TASKS, "retries": which % 2, "timeout": 30}
@@ -400,36 +354,34 @@ class Engine(RuleBasedStateMachine):
                 other = self.pick(self.ledger.workflows, which)
                 command["name"] = identity
                 command["payload"] = {"id": identity, "execution": str(other)}
-            elif kind == "end":
-                return [*commands, {"kind": "complete", "payload": {"result": which}}]
-            elif kind == "fail":
-                return [*commands, {"kind": "fail", "payload": {"error": {"type": "E"}}}]
             commands.append(command)
+        if which % 8 == 0:
+            commands.append({"kind": "complete", "payload": {"result": which}})
+        elif which % 8 == 1:
+            commands.append({"kind": "fail", "payload": {"error": {"type": "E"}}})
         return commands
 
-    def heartbeat(self, party: Crew) -> None:
+    def heartbeat(self, crew: Crew) -> None:
         """Send one from another connection than the worker's own, as workers do."""
-        tokens = [lease.token for lease in party.held]
+        tokens = [lease.token for lease in crew.held]
         answers = self.observer.rows(
-            "heartbeat", party.worker.id, [lease.execution_id for lease in party.held], tokens
+            "heartbeat", crew.worker.id, [lease.execution_id for lease in crew.held], tokens
         )
         assert {answer.token for answer in answers} <= set(tokens)
         assert {answer.answer for answer in answers} <= {"lost", "cancel"}
 
-    def is_admitted(self, party: Crew) -> bool:
+    def is_admitted(self, crew: Crew) -> bool:
         """Whether the worker is alive; one that was declared dead comes back as another."""
         is_alive: bool = self.observer.value(
             "select count(*) > 0 from currant.workers where id = %s and died_at is null",
-            party.worker.id,
+            crew.worker.id,
         )
-        if not is_alive and not party.is_open:
-            self.ghosts.append(party)
-            self.crews[self.crews.index(party)] = Crew(party.session)
+        if not is_alive:
+            if crew.is_open:
+                crew.rollback()
+            self.ghosts.append(crew)
+            self.crews[self.crews.index(crew)] = Crew(crew.session)
         return is_alive
-
-    def is_impatient(self, lease: Any) -> bool:
-        """Whether a workflow's end may have been accepted over an unread signal."""
-        return list(self.ledger.spent.values()).count("advance") >= 3
 
     def others_open(self, party: Party) -> bool:
         """Whether anybody else has a transaction open."""
@@ -437,12 +389,8 @@ class Engine(RuleBasedStateMachine):
 
     def executions(self, where: str = "true") -> list[uuid.UUID]:
         """What is committed, in order."""
-        return [
-            row[0]
-            for row in self.observer.execute(
-                f"select id from currant.executions where {where} order by id"
-            )
-        ]
+        query = f"select id from currant.executions where {where} order by id"
+        return [row[0] for row in self.observer.execute(query)]
 
     def new_id(self) -> uuid.UUID:
         """An id that is the same when the example is run again."""
@@ -453,6 +401,17 @@ class Engine(RuleBasedStateMachine):
     def pick(choices: list[Any], which: int) -> Any:
         """One of them."""
         return choices[which % len(choices)]
+
+
+def started(commands: list[dict[str, Any]], is_end: bool) -> list[uuid.UUID]:
+    """The executions that an accepted activation has started."""
+    dropped = {command["number"] for command in commands if command["kind"] == "cancel"}
+    return [
+        uuid.UUID(command["payload"]["id"])
+        for command in commands
+        if (command["kind"] == "task" and not is_end and command["number"] not in dropped)
+        or (command["kind"] == "queue" and "key" not in command["payload"]["options"])
+    ]
 
 
 @pytest.fixture

@@ -22,6 +22,12 @@ def step(name: str, *args: Any) -> Coroutine[Any, Any, Any]:
     return run_task(name, json.dumps(args), {}, json.loads)
 
 
+def new_instance(workflow: Workflow, *args: Any, run_id: UUID = RUN_ID) -> Instance:
+    """A run in memory that nothing has happened to yet."""
+    info = RunInfo(id=run_id, function=workflow.__name__, created_at=START)
+    return Instance(info, lambda: workflow(*args), json.dumps)
+
+
 class Run:
     """One run of a workflow, from its first event on.
 
@@ -34,12 +40,12 @@ class Run:
     ) -> None:
         self.workflow = workflow
         self.args = args
-        self.info = RunInfo(id=run_id, function=workflow.__name__, created_at=START)
+        self.run_id = run_id
         self.now = START
         self.history: list[Step] = []
         self.open: dict[int, Command] = {}
         self.replay_always = replay_always
-        self.instance = self.new_instance()
+        self.instance = new_instance(workflow, *args, run_id=run_id)
         self._apply("started", payload=started_payload(1))
 
     # --- what happens to it
@@ -81,7 +87,7 @@ class Run:
         """Forget the instance, and replay the history, on other code if it is given."""
         self.instance.close()
         self.workflow = workflow or self.workflow
-        self.instance = self.new_instance()
+        self.instance = new_instance(self.workflow, *self.args, run_id=self.run_id)
         self.instance.replay(self.history)
 
     # --- what it did
@@ -126,9 +132,6 @@ class Run:
         return next(n for n, c in self.open.items() if c.name == name)
 
     # --- inside
-
-    def new_instance(self) -> Instance:
-        return Instance(self.info, lambda: self.workflow(*self.args), json.dumps)
 
     def _take(self, which: int | str) -> int:
         number = which if isinstance(which, int) else self.number_of(which)

@@ -12,9 +12,8 @@ import pytest
 from currant.errors import NonDeterminism, NotInWorkflow, TaskFailed, UnsupportedVersion
 from currant.workflow import api
 from currant.workflow.history import Command, Event, python_version
-from currant.workflow.instance import Instance
 from tests.workflow.conftest import Start
-from tests.workflow.support import RUN_ID, START, Run, step
+from tests.workflow.support import RUN_ID, START, Run, new_instance, step
 
 
 def test_failed_task_arrives_as_task_failed(start: Start) -> None:
@@ -319,7 +318,7 @@ def test_arguments_may_change_between_deployments() -> None:
 
 def test_apply_compares_a_recorded_event_too() -> None:
     run = Run(recorded)
-    instance = run.new_instance()
+    instance = new_instance(recorded)
     wrong = Command(1, "task", 1, "another", "{}", "app.py:1")
 
     with pytest.raises(NonDeterminism, match=r"expected task #1 another \(app.py:1\)"):
@@ -347,7 +346,7 @@ def test_ended_run_takes_no_more_events() -> None:
 def test_run_of_a_newer_engine_is_left_to_a_newer_worker() -> None:
     async def workflow() -> Any: ...
 
-    instance = Instance(Run(workflow).info, workflow)
+    instance = new_instance(workflow)
 
     with pytest.raises(UnsupportedVersion, match="newer version of Currant"):
         instance.apply(Event(1, "started", START, payload='{"engine": 99}'), [])

@@ -16,7 +16,7 @@ import pytest
 
 from currant.workflow.history import Command, Event, Step
 from tests.workflow.programs import run_program
-from tests.workflow.support import Run
+from tests.workflow.support import new_instance
 
 FILES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
@@ -33,7 +33,7 @@ def read_steps(steps: list[dict[str, Any]]) -> list[Step]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_recorded_histories_are_followed(file: Path) -> None:
     for recorded in json.loads(file.read_text()):
-        instance = Run(run_program, recorded["program"]).new_instance()
+        instance = new_instance(run_program, recorded["program"])
         instance.replay(read_steps(recorded["steps"]))
 
         assert instance.finished
@@ -43,9 +43,9 @@ def test_recorded_histories_are_followed(file: Path) -> None:
 # Prints every command that the recorded events cause when they are new.
 LIVE = """
 import json, sys
-from tests.workflow.test_histories import FILES, read_steps, run_program, Run
+from tests.workflow.test_histories import FILES, read_steps, run_program, new_instance
 for recorded in json.loads(FILES[0].read_text()):
-    instance = Run(run_program, recorded["program"]).new_instance()
+    instance = new_instance(run_program, recorded["program"])
     for event, _ in read_steps(recorded["steps"]):
         print([(c.kind, c.number, c.name, c.payload) for c in instance.apply(event)])
     instance.close()

@@ -257,6 +257,32 @@ def test_nothing_is_left_to_the_garbage_collector() -> None:
     assert seen == ["child"] * 3
 
 
+def test_run_that_was_forgotten_is_closed_by_itself() -> None:
+    seen: list[Any] = []
+
+    async def workflow() -> Any:
+        try:
+            await step("a")
+        finally:
+            seen.append(api.current() is other.instance)
+            await step("b")
+            seen.append("never")
+
+    async def other_workflow() -> Any:
+        await step("a")
+        gc.collect()
+        await step("b")
+
+    other = Run(other_workflow)
+    Run(workflow)
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        other.complete("a")
+
+    assert seen == [False]
+    assert other.short == ["task 1 a", "task 2 b"]
+    other.instance.close()
+
+
 def test_closing_is_silent_and_may_be_repeated(caplog: pytest.LogCaptureFixture) -> None:
     async def child() -> None:
         try:

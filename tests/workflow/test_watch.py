@@ -10,13 +10,12 @@ import pytest
 
 from currant.errors import WorkflowDeadlock
 from currant.workflow.history import Event, started_payload
-from currant.workflow.instance import Instance
-from tests.workflow.support import RUN_ID, START, Run, step
+from tests.workflow.support import RUN_ID, START, Run, new_instance, step
 
 
 def stop(workflow: Callable[..., Any], begun: threading.Event) -> tuple[str, WorkflowDeadlock]:
     """Run the workflow in a thread, and stop it once it has begun; gives where it was."""
-    instance = Instance(Run(nothing).info, workflow)
+    instance = new_instance(workflow)
     with ThreadPoolExecutor(1) as pool:
         event = Event(1, "started", START, payload=started_payload(1))
         running = pool.submit(instance.apply, event)
@@ -37,9 +36,6 @@ def stop(workflow: Callable[..., Any], begun: threading.Event) -> tuple[str, Wor
     return stack, caught.value
 
 
-async def nothing() -> None: ...
-
-
 def test_busy_loop() -> None:
     begun = threading.Event()
 
@@ -53,7 +49,7 @@ def test_busy_loop() -> None:
     assert "test_watch.py" in stack
     assert "in workflow" in stack
     assert "currant/workflow" not in stack
-    assert f"workflow nothing {RUN_ID} did not give way" in str(error)
+    assert f"workflow workflow {RUN_ID} did not give way" in str(error)
     assert "in workflow" in str(error)
 
 
