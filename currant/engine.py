@@ -33,6 +33,7 @@ _MOST_WAKES_PER_SECOND: Final = 50
 _NAP: Final = 0.005
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
+_FAREWELL_TIMEOUT: Final = 5.0
 
 
 class Worker(Protocol):
@@ -88,7 +89,8 @@ class Engine:
         self._recover_at = 0.0
         self._recent_wakes: deque[float] = deque(maxlen=_MOST_WAKES_PER_SECOND)
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self.connected = asyncio.Event()
+        self._has_connected = False
+        self._failures = 0  # exchanges in a row that failed
 
     # --- What the worker calls ------------------------------------------------------------
 
@@ -118,10 +120,6 @@ class Engine:
         self._stopping = True
         self._wake.set()
 
-    @property
-    def is_claiming(self) -> bool:
-        return self._claiming
-
     # --- The loop -------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -131,18 +129,16 @@ class Engine:
             CurrantError: the database refuses from the beginning. Once work has been exchanged,
                 even that is waited for to pass, since there are results to bring home.
         """
-        failures = 0
         while not self._is_finished():
             try:
                 await self._open()
-                failures = 0
                 await self._serve()
             except (psycopg.Error, OSError) as error:
                 is_refusal = isinstance(error, psycopg.Error) and not database.is_transient(error)
-                if is_refusal and not self.connected.is_set():
+                if is_refusal and not self._has_connected:
                     raise database.translate(error) from error  # type: ignore[arg-type]
-                delay = random.uniform(0.5, 1) * min(0.1 * 2**failures, 5)
-                failures += 1
+                delay = random.uniform(0.5, 1) * min(0.1 * 2**self._failures, 5)
+                self._failures = min(self._failures + 1, 10)
                 _LOG.log(
                     logging.ERROR if is_refusal else logging.WARNING,
                     "%s, trying again in %.1f s: %s",
@@ -241,6 +237,7 @@ class Engine:
                 raise
             return 0
 
+        self._failures = 0
         self._settle_all(batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :])
         if not (tasks or workflows):
             return 0
@@ -324,7 +321,8 @@ class Engine:
                     middle = len(part) // 2
                     parts.extendleft([part[middle:], part[:middle]])
                 continue
-            self._settle_all(batch, answers[len(calls) - len(batch) :])
+            self._failures = 0
+        self._settle_all(batch, answers[len(calls) - len(batch) :])
 
     def _replace(self, report: Report, reason: errors.CurrantError) -> None:
         """Report something storable in place of what was refused."""
@@ -362,7 +360,7 @@ class Engine:
         await self._register()
         self._declared_until = 0.0
         self._hungry = True
-        self.connected.set()
+        self._has_connected = True
 
     async def _register(self) -> None:
         """Make this worker known, and find what it holds according to the database."""
@@ -407,11 +405,11 @@ class Engine:
     async def deregister(self) -> None:
         """Say goodbye, as far as the database can be reached."""
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = await self._connect()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_FAREWELL_TIMEOUT):
+                if self._connection is None or self._connection.closed:
+                    self._connection = await self._connect()
                 await database.run(self._connection, database.deregister_worker(self.worker_id))
-        except (psycopg.Error, OSError, TimeoutError) as error:
+        except (psycopg.Error, OSError, TimeoutError, errors.CurrantError) as error:
             _LOG.warning("could not say goodbye to the database: %s", error)
 
     async def close(self) -> None:

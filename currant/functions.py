@@ -157,6 +157,7 @@ class Function(Generic[P, C, R]):
 
     def run_sync(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """`run` for code without an event loop."""
+        self._refuse_waiting_for_caller("run_sync")
         handle = self.queue_sync(*args, **kwargs)
         task = context.current()
         if task is None or task.lend_slot_sync is None:

@@ -47,7 +47,6 @@ class Worker:
         self.settings = settings
         self.queues = tuple(queues)
         self.max_payload_bytes = 1 << 20
-        self.is_draining = False
         self.has_failed = False
         self._tasks: dict[int, RunningTask] = {}
         self._ended: dict[int, RunningTask] = {}
@@ -148,7 +147,6 @@ class Worker:
 
     async def _drain(self, exchange: "asyncio.Task[None]") -> None:
         """Let what runs finish, then cancel it and give it back, then send the last reports."""
-        self.is_draining = True
         self._engine.stop_claiming()
         running = len(self._tasks)
         grace = self.settings.worker_shutdown_grace

@@ -107,8 +107,8 @@ from (values
 ) as r (role, views);
 
 select is(
-    test.state_as('currant_' || r.role, $$ select currant._enqueue('f', '{}', '{"queue": "q"}', '{}', null) $$),
-    '42501', format('%s cannot call private functions', r.role)
+    test.state_as('currant_' || r.role, 'select currant._uuid7()'), '42501',
+    format('%s cannot call private functions', r.role)
 )
 from (values ('client'), ('worker'), ('observer'), ('admin')) as r (role);
 

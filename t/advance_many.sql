@@ -18,7 +18,8 @@ create function test.activations() returns jsonb[] language sql as $$
 $$;
 
 select is(
-    currant.advance_many(:'worker', test.activations()), array['accepted', 'accepted'], 'there is one word for each, in order'
+    currant.advance_many(:'worker', test.activations()), array['accepted', 'accepted'],
+    'there is one word for each, in order'
 );
 select results_eq(
     'select currant.result(id) from claimed where n < 3 order by n', array['1', '2']::jsonb[], 'each has its own end'
@@ -30,7 +31,10 @@ select is(
 select is(
     currant.advance_many(
         :'worker', test.activations() || (
-            select jsonb_build_object('execution', id, 'token', token, 'last_event', 0, 'arrivals', '[]'::jsonb, 'commands', '[]'::jsonb)
+            select jsonb_build_object(
+                'execution', id, 'token', token, 'last_event', 0, 'arrivals', '[]'::jsonb, 'commands',
+                '[]'::jsonb
+            )
             from claimed where n = 3
         )
     ),
@@ -38,7 +42,8 @@ select is(
 );
 select is(currant.advance_many(:'worker', '{}'), '{}', 'nothing to advance is no error');
 select throws_ok(
-    format($$ select currant.advance_many(%L, array['{}']::jsonb[]) $$, :'worker'), '22023', null, 'each has to be complete'
+    format($$ select currant.advance_many(%L, array['{}']::jsonb[]) $$, :'worker'), '22023', null,
+    'each has to be complete'
 );
 select throws_ok(
     format($$ select currant.advance_many(%L, null) $$, :'worker'), '22004', null, 'activations are not null'

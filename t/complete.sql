@@ -68,7 +68,10 @@ select is(
 -- A workflow's lease is not a task's.
 select currant.enqueue('w', '{}', '{"queue": "complete", "kind": "workflow"}') as workflow \gset
 select token from currant.claim(:'worker', '{complete}', 0, 1) \gset
-select is(currant.complete(:'worker', :'workflow', :token, '1') = 'accepted', false, 'a workflow is not completed in this way');
+select is(
+    currant.complete(:'worker', :'workflow', :token, '1') = 'accepted', false,
+    'a workflow is not completed in this way'
+);
 select is(currant.fail(:'worker', :'workflow', :token, '{}') = 'accepted', false, 'nor failed');
 select is((currant.status(:'workflow')).status, 'running', 'its lease stays');
 select is(currant.advance(:'worker', :'workflow', :token, 0, '{}', '[]'), 'accepted', 'and can be advanced');

@@ -18,7 +18,9 @@ select currant.complete(:'worker', id, token, '1') as word from ended where n = 
 select currant.fail(:'worker', id, token, '{"type": "E"}') as word from ended where n = 2 \gset
 select currant.cancel(id) as word from ended where n = 3 \gset
 select currant.release(:'worker', id, token) as word from ended where n = 3 \gset
-select currant.advance(:'worker', id, token, 0, '{}', jsonb_build_array(test.command(null, 'complete'))) as word from ended where n = 4 \gset
+select currant.advance(
+    :'worker', id, token, 0, '{}', jsonb_build_array(test.command(null, 'complete'))
+) as word from ended where n = 4 \gset
 select test.pass('31 seconds');
 select test.keep_steady();
 select (currant.tick('recover')).done \gset
@@ -44,12 +46,19 @@ begin
 end
 $$;
 
-select is(test.words(format('currant.complete(%L, e.id, e.token, ''"changed"'')', :'worker')), '{already,lost}', 'complete says so');
-select is(test.words(format('currant.fail(%L, e.id, e.token, ''{"type": "Changed"}'')', :'worker')), '{already,lost}', 'fail says so');
+select is(
+    test.words(format('currant.complete(%L, e.id, e.token, ''"changed"'')', :'worker')), '{already,lost}',
+    'complete says so'
+);
+select is(
+    test.words(format('currant.fail(%L, e.id, e.token, ''{"type": "Changed"}'')', :'worker')),
+    '{already,lost}', 'fail says so'
+);
 select is(test.words(format('currant.release(%L, e.id, e.token)', :'other')), '{already,lost}', 'release says so');
 select is(test.words('currant.cancel(e.id, ''changed'')'), '{cancelled,completed,failed}', 'cancel says how it ended');
 select is(
-    test.words(format('currant.advance(%L, e.id, e.token, 0, ''{}'', ''[]'')', :'other')), '{already,lost}', 'advance says so'
+    test.words(format('currant.advance(%L, e.id, e.token, 0, ''{}'', ''[]'')', :'other')), '{already,lost}',
+    'advance says so'
 );
 select throws_ok(format($$ select currant.signal(%L, 's') $$, :'workflow'), 'KR003', null, 'signal is an error');
 select is(

@@ -52,14 +52,16 @@ select is((select ready from currant.queue_stats where queue = 'many'), 3::bigin
 create temporary table keyed as
 select e.id, row_number() over () as n
 from currant.enqueue_many(
-    'f', array['{"n": 1}', '{"n": 2}', '{"n": 3}', '{"n": 4}']::jsonb[], '{"queue": "many", "keys": ["b", "a", null, "b"]}'
+    'f', array['{"n": 1}', '{"n": 2}', '{"n": 3}', '{"n": 4}']::jsonb[],
+    '{"queue": "many", "keys": ["b", "a", null, "b"]}'
 ) as e (id);
 select is((select count(distinct id) from keyed), 3::bigint, 'two of the same key are one execution');
 select is(
     (select id from keyed where n = 1), (select id from keyed where n = 4), 'the id that counts is returned for both'
 );
 select is(
-    (currant.status((select id from keyed where n = 4))).args, '{"n": 1}', 'the first of the batch is the one that counts'
+    (currant.status((select id from keyed where n = 4))).args, '{"n": 1}',
+    'the first of the batch is the one that counts'
 );
 select is(
     currant.enqueue('f', '{}', '{"queue": "many", "key": "a"}'), (select id from keyed where n = 2),

@@ -39,7 +39,8 @@ select is(
 );
 select is(currant.fail_many(:'worker', '{}', '{}', '{}'), '{}', 'nothing to fail is no error');
 select throws_ok(
-    format($$ select currant.fail_many(%L, test.ids(2), test.tokens(2), array['{}']::jsonb[]) $$, :'worker'), '22023', null,
+    format($$ select currant.fail_many(%L, test.ids(2), test.tokens(2), array['{}']::jsonb[]) $$, :'worker'),
+    '22023', null,
     'there are as many errors as executions'
 );
 select throws_ok(

@@ -22,7 +22,9 @@ select is(
     (select deadline_at from currant.leases where execution_id = :'id'), '2030-01-01 00:05:00+00',
     'a heartbeat does not move a deadline'
 );
-select is_empty(format($$ select * from currant.heartbeat(%L, '{}', '{}') $$, :'worker'), 'an idle worker is alive, too');
+select is_empty(
+    format($$ select * from currant.heartbeat(%L, '{}', '{}') $$, :'worker'), 'an idle worker is alive, too'
+);
 select results_eq(
     format($$ select answer from currant.heartbeat(%L, array[%L]::uuid[], array[%s]) $$, :'worker', :'id', :token + 1),
     array['lost'], 'a lease that is not its own is lost'

@@ -41,7 +41,8 @@ select is((currant.status(:'id')).status, 'suspended', 'their workflow is to be 
 select is(
     (
         select array(select distinct w from unnest(currant.fail_many(
-            :'worker', array_agg(id order by n), array_agg(token order by n), array_fill('{"type": "E"}'::jsonb, array[10])
+            :'worker', array_agg(id order by n), array_agg(token order by n),
+            array_fill('{"type": "E"}'::jsonb, array[10])
         )) as w) from leased where n between 171 and 180
     ), array['accepted'], 'some fail'
 );
@@ -57,7 +58,8 @@ select is(
     (select jsonb_array_length(inbox) from woken), 191, 'which is told of each of them'
 );
 select is(
-    (select count(distinct i.value -> 'number') from woken cross join jsonb_array_elements(inbox) as i (value)), 191::bigint, 'once'
+    (select count(distinct i.value -> 'number') from woken cross join jsonb_array_elements(inbox) as i (value)),
+    191::bigint, 'once'
 );
 select results_eq(
     $$ select i.value ->> 'kind', i.value -> 'payload' ->> 'type', i.value -> 'payload' ->> 'status',

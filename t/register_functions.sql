@@ -59,7 +59,8 @@ select is(
     'the same version declared again replaces the declaration'
 );
 select is(
-    currant.register_functions('[{"name": "flow", "kind": "workflow"}, {"name": "step"}]'), 2, 'many are declared together'
+    currant.register_functions('[{"name": "flow", "kind": "workflow"}, {"name": "step"}]'), 2,
+    'many are declared together'
 );
 select currant.enqueue('flow') as flow \gset
 select is((currant.status(:'flow')).kind, 'workflow', 'a workflow is known as one');

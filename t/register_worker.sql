@@ -25,12 +25,14 @@ select is(
     'a repeated call returns the id again'
 );
 select is(
-    (select count(*) from currant.workers where id = '00000000-0000-7000-8000-0000000000aa'), 1::bigint, 'and adds nobody'
+    (select count(*) from currant.workers where id = '00000000-0000-7000-8000-0000000000aa'), 1::bigint,
+    'and adds nobody'
 );
 select currant.register_worker('{}') as plain \gset
 select is((select queues from currant.workers where id = :'plain'), '{}', 'everything is optional');
 select is(
-    (select heartbeat_timeout from currant.workers where id = :'plain'), '30 seconds', 'it has half a minute for its heartbeat'
+    (select heartbeat_timeout from currant.workers where id = :'plain'), '30 seconds',
+    'it has half a minute for its heartbeat'
 );
 
 select throws_ok(

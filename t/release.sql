@@ -12,7 +12,10 @@ select currant.enqueue('f', '{}', '{"queue": "release", "retries": 0}') as id \g
 select token from currant.claim(:'worker', '{release}', 1) \gset
 select count(*) from currant.heartbeat(:'worker', array[:'id']::uuid[], array[:token], array['{"page": 3}']::jsonb[]) \gset
 
-select is(currant.release('00000000-0000-7000-8000-000000000000', :'id', :token), 'lost', 'nobody gives back another''s lease');
+select is(
+    currant.release('00000000-0000-7000-8000-000000000000', :'id', :token), 'lost',
+    'nobody gives back another''s lease'
+);
 select is(currant.release(:'worker', :'id', :token), 'accepted', 'a lease is given back');
 select is((currant.status(:'id')).status, 'pending', 'the task is pending again');
 select is((currant.status(:'id')).waits_for, 'a free worker on queue release', 'and waits for a worker');
@@ -38,7 +41,10 @@ select ok(
     'the longer it has been going on, the longer it waits, up to a minute'
 );
 select currant.register_functions('[{"name": "other"}]') as n \gset
-select is_empty(format($$ select * from currant.claim(%L, '{release}', 1) $$, :'worker'), 'a worker that knows something else changes nothing');
+select is_empty(
+    format($$ select * from currant.claim(%L, '{release}', 1) $$, :'worker'),
+    'a worker that knows something else changes nothing'
+);
 select currant.register_functions('[{"name": "f"}]') as n \gset
 select results_eq(
     format($$ select execution_id from currant.claim(%L, '{release}', 1) $$, :'worker'), array[:'id'::uuid],
@@ -62,13 +68,17 @@ select is(
 );
 select is((currant.status(:'workflow')).status, 'pending', 'a workflow that has not begun is pending again');
 select token from currant.claim(:'worker', '{release}', 0, 1) \gset
-select is(currant.release(:'worker', :'workflow', :token, 'version 2 needed'), 'accepted', 'it may be given back with a reason');
+select is(
+    currant.release(:'worker', :'workflow', :token, 'version 2 needed'), 'accepted',
+    'it may be given back with a reason'
+);
 select is(
     (currant.status(:'workflow')).status || ', ' || (currant.status(:'workflow')).waits_for,
     'blocked, blocked: version 2 needed', 'then it is blocked'
 );
 select is(
-    (select lost_activations from currant.workflows where execution_id = :'workflow'), 0, 'no lost activation is counted'
+    (select lost_activations from currant.workflows where execution_id = :'workflow'), 0,
+    'no lost activation is counted'
 );
 select currant.register_functions('[{"name": "w", "kind": "workflow"}]') as n \gset
 select results_eq(

@@ -35,7 +35,8 @@ select results_eq(
 
 update currant.workers set died_at = currant._now() where id = :'worker';
 select throws_ok(
-    format($$ select * from currant.resume(%L) $$, :'worker'), 'KR002', null, 'a worker declared dead has to register again'
+    format($$ select * from currant.resume(%L) $$, :'worker'), 'KR002', null,
+    'a worker declared dead has to register again'
 );
 select throws_ok($$ select * from currant.resume(gen_random_uuid()) $$, 'KR002', null, 'so has an unknown one');
 

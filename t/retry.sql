@@ -8,7 +8,10 @@ select plan(22);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('retry') as worker \gset
-select currant.enqueue('f', '{"n": 1}', '{"queue": "retry", "retries": 0, "priority": 3, "key": "k", "timeout": 7, "headers": {"h": 1}}') as id \gset
+select currant.enqueue(
+    'f', '{"n": 1}',
+    '{"queue": "retry", "retries": 0, "priority": 3, "key": "k", "timeout": 7, "headers": {"h": 1}}'
+) as id \gset
 select throws_ok(format($$ select currant.retry(%L) $$, :'id'), 'KR006', null, 'what has not ended is not retried');
 select token from currant.claim(:'worker', '{retry}', 1) \gset
 select throws_ok(format($$ select currant.retry(%L) $$, :'id'), 'KR006', null, 'nor what is running');
@@ -33,11 +36,16 @@ select is((select count(*) from currant.ready where execution_id = :'again'), 1:
 select is(currant.enqueue('f', '{}', '{"queue": "retry", "key": "k"}'), :'again', 'the key has moved with it');
 
 select attempt, timeout, token from currant.claim(:'worker', '{retry}', 1) \gset
-select is(format('attempt %s in %s', :attempt, :'timeout'), 'attempt 1 in 00:00:07', 'attempts are counted from the beginning');
+select is(
+    format('attempt %s in %s', :attempt, :'timeout'), 'attempt 1 in 00:00:07',
+    'attempts are counted from the beginning'
+);
 select currant.complete(:'worker', :'again', :token, '"now"') as word \gset
 select is(currant.result(:'again'), '"now"', 'it may complete');
 select throws_ok(format($$ select currant.retry(%L) $$, :'again'), 'KR003', null, 'what has completed is not retried');
-select throws_ok(format($$ select currant.result(%L) $$, :'id'), 'KR007', null, 'the old one has no result all the same');
+select throws_ok(
+    format($$ select currant.result(%L) $$, :'id'), 'KR007', null, 'the old one has no result all the same'
+);
 
 select currant.enqueue('w', '{}', '{"queue": "retry", "kind": "workflow"}') as workflow \gset
 select currant.cancel(:'workflow') as word \gset
@@ -47,7 +55,8 @@ select is(test.activate(:'worker', :'next', test.command(1, 'task', 'f', jsonb_b
 ))), 'accepted', 'a cancelled workflow is retried from the beginning');
 select currant.cancel('00000000-0000-7000-8000-0000000000f2') as word \gset
 select throws_ok(
-    $$ select currant.retry('00000000-0000-7000-8000-0000000000f2') $$, '22023', null, 'a task of a workflow is not retried alone'
+    $$ select currant.retry('00000000-0000-7000-8000-0000000000f2') $$, '22023', null,
+    'a task of a workflow is not retried alone'
 );
 
 select currant.enqueue('f', '{}', '{"queue": "retry"}') as other \gset

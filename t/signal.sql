@@ -41,7 +41,8 @@ select is(
 select is(
     (
         select currant.advance(
-            :'worker', :'id', token, last_event, array[(inbox -> 0 ->> 'arrival')::bigint, (inbox -> 1 ->> 'arrival')::bigint], '[]'
+            :'worker', :'id', token, last_event,
+            array[(inbox -> 0 ->> 'arrival')::bigint, (inbox -> 1 ->> 'arrival')::bigint], '[]'
         )
         from currant.resume(:'worker')
     ), 'accepted', 'both are applied'
@@ -68,7 +69,9 @@ select is(
     '["signal_received", "timer_fired"]', 'signals are applied before what else has arrived'
 );
 
-select throws_ok($$ select currant.signal(gen_random_uuid(), 'a') $$, 'KR004', null, 'nobody is there under an unknown id');
+select throws_ok(
+    $$ select currant.signal(gen_random_uuid(), 'a') $$, 'KR004', null, 'nobody is there under an unknown id'
+);
 select currant.enqueue('f', '{}', '{"queue": "signal"}') as task \gset
 select throws_ok(format($$ select currant.signal(%L, 'a') $$, :'task'), '22023', null, 'a task takes no signals');
 select throws_ok(format($$ select currant.signal(%L, '') $$, :'id'), '22023', null, 'a signal has a name');

@@ -16,19 +16,28 @@ from (values
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 create function test.stats(queue text) returns text language sql as $$
-    select format('%s ready, %s delayed, %s running, oldest %s', q.ready, q.delayed, q.running, to_char(q.oldest_ready_at at time zone 'utc', 'MI:SS'))
+    select format(
+        '%s ready, %s delayed, %s running, oldest %s', q.ready, q.delayed, q.running,
+        to_char(q.oldest_ready_at at time zone 'utc', 'MI:SS')
+    )
     from currant.queue_stats as q where q.queue = stats.queue
 $$;
 select test.worker('views') as worker \gset
 select currant.register_functions('[{"name": "f", "queue": "views_empty"}]') as n \gset
-select is(test.stats('views_empty'), '0 ready, 0 delayed, 0 running, oldest ', 'a queue that a function declares is listed');
+select is(
+    test.stats('views_empty'), '0 ready, 0 delayed, 0 running, oldest ',
+    'a queue that a function declares is listed'
+);
 select is(test.stats('views_unknown'), null, 'others are not');
 
 select count(*) from currant.enqueue_many('f', array_fill('{}'::jsonb, array[3]), '{"queue": "views"}') \gset
 select test.pass('5 seconds');
 select currant.enqueue('f', '{}', '{"queue": "views", "delay": 60}') as later \gset
 select currant.enqueue('w', '{}', '{"queue": "views", "kind": "workflow"}') as workflow \gset
-select is(test.stats('views'), '4 ready, 1 delayed, 0 running, oldest 00:00', 'ready and delayed executions are counted');
+select is(
+    test.stats('views'), '4 ready, 1 delayed, 0 running, oldest 00:00',
+    'ready and delayed executions are counted'
+);
 select test.activate(:'worker', :'workflow', test.command(1, 'timer', null, '{"seconds": 5}')) as word \gset
 select is(test.stats('views'), '3 ready, 1 delayed, 0 running, oldest 00:00', 'a workflow that waits is neither');
 select count(currant.signal(:'workflow', 's', to_jsonb(n))) from generate_series(1, 5) as n \gset
@@ -41,7 +50,10 @@ select results_eq(
     format($$ select is_applied, payload from currant.workflow_signals where execution_id = %L order by payload $$, :'workflow'),
     $$ select false, to_jsonb(n) from generate_series(1, 5) as n $$, 'signals are listed before they are applied'
 );
-select currant.advance(:'worker', :'workflow', token, last_event, array(select (value ->> 'arrival')::bigint from jsonb_array_elements(inbox) limit 2), '[]') as word
+select currant.advance(
+    :'worker', :'workflow', token, last_event,
+    array(select (value ->> 'arrival')::bigint from jsonb_array_elements(inbox) limit 2), '[]'
+) as word
 from currant.resume(:'worker') where kind = 'workflow' \gset
 select results_eq(
     format($$ select is_applied, count(*) from currant.workflow_signals where execution_id = %L group by 1 order by 1 $$, :'workflow'),
@@ -50,7 +62,8 @@ select results_eq(
 
 select results_eq(
     format($$ select status, waits_for, due_at from currant.execution_status where id = %L $$, :'later'),
-    $$ values ('pending', 'its start time', timestamptz '2030-01-01 00:01:05+00') $$, 'executions are listed with why they wait'
+    $$ values ('pending', 'its start time', timestamptz '2030-01-01 00:01:05+00') $$,
+    'executions are listed with why they wait'
 );
 select results_eq(
     $$ select status, count(*) from currant.execution_status where queue = 'views' group by status order by status $$,
@@ -63,7 +76,10 @@ select results_eq(
 );
 
 update currant.workers set heartbeat_at = clock_timestamp() where id = :'worker';
-select is((select is_alive from currant.worker_heartbeats where worker_id = :'worker'), true, 'a worker that was heard of is alive');
+select is(
+    (select is_alive from currant.worker_heartbeats where worker_id = :'worker'), true,
+    'a worker that was heard of is alive'
+);
 update currant.workers set heartbeat_at = clock_timestamp() - interval '31 seconds' where id = :'worker';
 select is(
     (select is_alive from currant.worker_heartbeats where worker_id = :'worker'), false,

@@ -1,11 +1,14 @@
 """The commands of whoever installs and deploys: migrate, schema, register."""
 
 import contextlib
+import dataclasses
 
 import click
 
 from currant import apps, database, definitions, embedded, migrations
 from currant.cli import logs
+from currant.cli.inspection import json_option
+from currant.cli.render import Screen
 from currant.cli.session import FAILED, Session, command, pass_session
 from currant.errors import SqitchMissing
 
@@ -13,8 +16,9 @@ from currant.errors import SqitchMissing
 @command()
 @click.option("--status", "wants_status", is_flag=True, help="Only show what is deployed.")
 @click.option("--verify", "wants_verify", is_flag=True, help="Only check what is deployed.")
+@json_option
 @pass_session
-def migrate(session: Session, wants_status: bool, wants_verify: bool) -> int:
+def migrate(session: Session, *, wants_status: bool, wants_verify: bool, as_json: bool) -> int:
     """Bring the database to this version's schema.
 
     Runs Sqitch, and creates the database first if it does not exist. --status exits with 1 if
@@ -22,12 +26,14 @@ def migrate(session: Session, wants_status: bool, wants_verify: bool) -> int:
     """
     if wants_status and wants_verify:
         raise click.UsageError("--status and --verify do not go together")
+    if as_json and not wants_status:
+        raise click.UsageError("--json needs --status")
     settings = session.settings()
     if not session.is_debugging:
         logs.configure("info")
     url = embedded.database_url(settings)
     if wants_status:
-        return _show_status(migrations.status(url))
+        return _show_status(migrations.status(url), as_json=as_json)
     if wants_verify:
         migrations.verify(url, report=_report)
         click.echo(f"schema {migrations.SCHEMA_VERSION} verified")
@@ -77,7 +83,11 @@ def register(session: Session, app: str | None) -> None:
     click.echo(f"{count} function{'' if count == 1 else 's'} of {module.__name__} registered")
 
 
-def _show_status(status: migrations.SchemaStatus) -> int:
+def _show_status(status: migrations.SchemaStatus, *, as_json: bool) -> int:
+    is_done = status.is_current and not status.pending
+    if as_json:
+        Screen().json({**dataclasses.asdict(status), "is_current": status.is_current})
+        return 0 if is_done else FAILED
     if status.version is None:
         click.echo(f"no schema; {_changes(len(status.pending))} to deploy: run 'currant migrate'")
         return FAILED
@@ -86,7 +96,7 @@ def _show_status(status: migrations.SchemaStatus) -> int:
     click.echo(f"{_changes(len(status.deployed))} deployed, {len(status.pending)} to deploy")
     for change in status.pending if status.is_managed else ():
         click.echo(f"  {change}")
-    return 0 if status.is_current and not status.pending else FAILED
+    return 0 if is_done else FAILED
 
 
 def _changes(count: int) -> str:

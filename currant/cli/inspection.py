@@ -25,6 +25,7 @@ from currant.cli.session import Session, command, complain, pass_session
 from currant.cli.timeline import failed_attempts
 from currant.models import ExecutionState, ExecutionSummary, Status
 
+_LONGEST_NOTE = 200
 _JSON_FIELDS = frozenset({"args", "result", "error", "headers", "details", "attempts", "payload"})
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -82,9 +83,9 @@ def _description(state: ExecutionState) -> list[tuple[str, str]]:
         ("retry of", str(state.retry_of or "")),
         ("headers", "" if state.headers in (None, "{}") else compact_json(state.headers)),
         ("details", compact_json(state.details)),
-        ("args", shortened(compact_json(state.args))),
-        ("result", shortened(compact_json(state.result)) if state.status == "completed" else ""),
-        ("error", shortened(error_line(state.error))),
+        ("args", compact_json(state.args)),
+        ("result", compact_json(state.result) if state.status == Status.COMPLETED else ""),
+        ("error", error_line(state.error)),
     ]
 
 
@@ -208,7 +209,7 @@ def _show_list(screen: Screen, shown: list[ExecutionSummary]) -> None:
                 f"{one.attempt}/{one.max_attempts}" if one.kind == "task" else "",
                 age(one.created_at) if screen.is_terminal else one.created_at.isoformat(),
                 seconds(between(one.started_at, one.finished_at)),
-                one.error_message or one.waits_for or "",
+                shortened(one.error_message or one.waits_for or "", _LONGEST_NOTE),
             )
             for one in shown
         ],

@@ -69,11 +69,12 @@ def worker(
     _share_hash_seed(session)
     logs.configure("debug" if session.is_debugging else log_level)
     line_buffered(sys.stdout)
-    settings = session.settings()
-    served = _served(settings, queues)
-    # The worker brings asyncio and the engine along, which the other commands need not load.
+    # Only this command needs the engine. It is loaded before the application puts its directory on
+    # the path, where a module may be called like one of the standard library.
     from currant.worker import run_worker
 
+    settings = session.settings()
+    served = _served(settings, queues)
     return run_worker(settings, queues=served, processes=processes)
 
 

@@ -155,9 +155,9 @@ class Instance:
     def __del__(self) -> None:
         # A net, not a way: the collector would otherwise run the code's `finally` blocks inside of
         # whatever run has the thread at that moment, and what they ask for would be asked there.
-        if not self.ledger.is_closed:
-            warnings.warn(f"run {self.run.id} was not closed", ResourceWarning, source=self)
+        if self.loop.tasks and not self.ledger.is_closed:
             self.close()
+            warnings.warn(f"run {self.run.id} was not closed", ResourceWarning, stacklevel=2)
 
     # --- what watches it from another thread
 

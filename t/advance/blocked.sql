@@ -28,9 +28,12 @@ select is((select count(*) from currant.history(:'id')), 1::bigint, 'its history
 select is((select count(*) from currant.inbox where workflow_id = :'id'), 1::bigint, 'and its inbox');
 
 select ok(currant.signal(:'id', 'second') is not null, 'it can be signalled');
-select is_empty(format($$ select * from currant.claim(%L, '{blocked}', 0, 5) $$, :'worker'), 'which does not make it run');
+select is_empty(
+    format($$ select * from currant.claim(%L, '{blocked}', 0, 5) $$, :'worker'), 'which does not make it run'
+);
 select ok(
-    (currant.status(:'id')).due_at - currant._now() between '1 second' and '5 minutes', 'it is tried again after a while'
+    (currant.status(:'id')).due_at - currant._now() between '1 second' and '5 minutes',
+    'it is tried again after a while'
 );
 select test.pass('5 minutes');
 select (currant.tick('due')).done \gset
@@ -45,7 +48,10 @@ select is(
 );
 select is((currant.status(:'id')).waits_for, 'blocked: still the wrong code', 'for another reason');
 select test.worker('elsewhere') as elsewhere \gset
-select is_empty(format($$ select * from currant.claim(%L, '{blocked}', 0, 5) $$, :'worker'), 'a worker that knows nothing of it changes nothing');
+select is_empty(
+    format($$ select * from currant.claim(%L, '{blocked}', 0, 5) $$, :'worker'),
+    'a worker that knows nothing of it changes nothing'
+);
 select currant.register_worker('{"queues": ["blocked"], "functions": [{"name": "w", "kind": "workflow", "queue": "blocked"}]}') as next \gset
 select is(
     test.activate(:'next', :'id'), 'accepted', 'a new worker that has its function gets it at once'

@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(32);
+select plan(33);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('commands') as worker \gset
@@ -22,7 +22,10 @@ select is(test.activate(:'worker', :'id', jsonb_build_array(
     test.command(5, 'timer', null, '{"seconds": 99}'),
     test.command(6, 'queue', 'step', '{"id": "00000000-0000-7000-8000-00000000c006", "args": {"y": 1}, "options": {"key": "k"}}'),
     test.command(7, 'signal', 'hello', jsonb_build_object('id', '00000000-0000-7000-8000-00000000c007'::uuid, 'execution', :'other'::uuid, 'payload', '"hi"'::jsonb)),
-    test.command(8, 'signal', 'nobody', jsonb_build_object('id', '00000000-0000-7000-8000-00000000c008'::uuid, 'execution', gen_random_uuid()))
+    test.command(
+        8, 'signal', 'nobody',
+        jsonb_build_object('id', '00000000-0000-7000-8000-00000000c008'::uuid, 'execution', gen_random_uuid())
+    )
 )), 'accepted', 'a workflow may do much at once');
 
 select results_eq(
@@ -46,10 +49,14 @@ select is(
 );
 select is(
     (select array_agg(due_at order by due_at) from currant.delayed where execution_id = :'id' and kind = 'timer'),
-    array['2030-01-01 00:00:02.5+00', '2030-01-01 00:01:39+00']::timestamptz[], 'timers count from the time of the event'
+    array['2030-01-01 00:00:02.5+00', '2030-01-01 00:01:39+00']::timestamptz[],
+    'timers count from the time of the event'
 );
 select is((currant.status('00000000-0000-7000-8000-00000000c006')).parent_id, null, 'what is queued is independent');
-select is((currant.status('00000000-0000-7000-8000-00000000c006')).root_id, '00000000-0000-7000-8000-00000000c006', 'its own root');
+select is(
+    (currant.status('00000000-0000-7000-8000-00000000c006')).root_id, '00000000-0000-7000-8000-00000000c006',
+    'its own root'
+);
 select is((currant.status('00000000-0000-7000-8000-00000000c006')).args, '{"y": 1}', 'with its arguments');
 select is(
     currant.enqueue('step', '{}', '{"key": "k"}'), '00000000-0000-7000-8000-00000000c006', 'and its key'
@@ -62,7 +69,8 @@ select results_eq(
 -- Later: the end of a task comes back, a timer fires, both by number.
 select token from currant.claim(:'worker', '{step_queue}', 1) \gset
 select is(
-    currant.complete(:'worker', '00000000-0000-7000-8000-00000000c001', :token, '"one"'), 'accepted', 'a task of it completes'
+    currant.complete(:'worker', '00000000-0000-7000-8000-00000000c001', :token, '"one"'), 'accepted',
+    'a task of it completes'
 );
 select test.pass('3 seconds');
 select is((currant.tick('due')).done, 1, 'a timer is due');
@@ -86,7 +94,10 @@ select is(
         ) from currant.resume(:'worker')
     ), 'accepted', 'it may cancel what it asked for, also what has ended'
 );
-select is((currant.status('00000000-0000-7000-8000-00000000c002')).status, 'cancelled', 'a task that had not begun ends');
+select is(
+    (currant.status('00000000-0000-7000-8000-00000000c002')).status, 'cancelled',
+    'a task that had not begun ends'
+);
 select is(
     (select count(*) from currant.delayed where execution_id = :'id' and kind = 'timer'), 0::bigint, 'a timer goes'
 );
@@ -99,17 +110,22 @@ select is((select last_command from currant.resume(:'worker')), 8, 'cancels have
 select is(
     (select open_children from currant.workflows where execution_id = :'id'), 1, 'its end is not applied yet'
 );
-select currant.advance(:'worker', :'id', token, last_event, array[(inbox -> 0 ->> 'arrival')::bigint], '[]', '{"version": 4}') as word
+select currant.advance(
+    :'worker', :'id', token, last_event, array[(inbox -> 0 ->> 'arrival')::bigint], '[]', '{"version": 4}'
+) as word
 from currant.resume(:'worker') \gset
 select is((select open_children from currant.workflows where execution_id = :'id'), 0, 'then it is');
-select is((select version from currant.workflows where execution_id = :'id'), 4, 'the version is that of the code that ran');
+select is(
+    (select version from currant.workflows where execution_id = :'id'), 4,
+    'the version is that of the code that ran'
+);
 select currant.signal(:'id', 's') as arrival \gset
 select test.activate(:'worker', :'id', '[]', '{"version": 3}') as word \gset
 select currant.signal(:'id', 's') as arrival \gset
 select is((select version from currant.claim(:'worker', '{commands}', 0, 1)), 4, 'it is never lowered');
 
 -- What is wrong with a command spoils the whole of it.
-create function test.wrong(worker uuid, name text, options jsonb, event integer default 6) returns text language sql as $$
+create function test.task(worker uuid, name text, options jsonb, event integer default 6) returns text language sql as $$
     select currant.advance(
         worker, r.execution_id, r.token, r.last_event, array[(r.inbox -> 0 ->> 'arrival')::bigint],
         jsonb_build_array(test.command(9, 'task', name, jsonb_build_object(
@@ -118,21 +134,26 @@ create function test.wrong(worker uuid, name text, options jsonb, event integer 
     ) from currant.resume(worker) as r
 $$;
 select throws_ok(
-    format($$ select test.wrong(%L, 'step', '{"prio": 1}') $$, :'worker'), '22023', null, 'an unknown option is refused'
+    format($$ select test.task(%L, 'step', '{"prio": 1}') $$, :'worker'), '22023', null, 'an unknown option is refused'
 );
 select throws_ok(
-    format($$ select test.wrong(%L, 'step', '{"priority": "high"}') $$, :'worker'), '22023', null, 'so is one of a wrong type'
+    format($$ select test.task(%L, 'step', '{"priority": "high"}') $$, :'worker'), '22023', null,
+    'so is one of a wrong type'
 );
 select throws_ok(
-    format($$ select test.wrong(%L, 'unheard_of', '{}') $$, :'worker'), 'KR001', null, 'and a function that nobody knows'
+    format($$ select test.task(%L, 'step', '{}', 5) $$, :'worker'), '22023', null, 'and a command of an event long past'
 );
 select throws_ok(
-    format($$ select test.wrong(%L, 'step', '{}', 5) $$, :'worker'), '22023', null, 'and a command of an event long past'
-);
-select throws_ok(
-    format($$ select test.wrong(%L, 'step', '{}', 7) $$, :'worker'), '22023', null, 'or of one that is still to come'
+    format($$ select test.task(%L, 'step', '{}', 7) $$, :'worker'), '22023', null, 'or of one that is still to come'
 );
 select is((select last_event from currant.resume(:'worker')), 5, 'nothing of it has happened');
+select is(
+    test.task(:'worker', 'unheard_of', '{}'), 'accepted',
+    'a function that nobody has registered may be asked for'
+);
+select is(
+    (currant.status('00000000-0000-7000-8000-00000000c009')).queue, 'commands', 'its queue is that of its workflow'
+);
 
 select * from finish();
 rollback;

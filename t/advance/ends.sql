@@ -36,7 +36,10 @@ select is(
 select is((currant.status(:'failed')).status, 'failed', 'its status says so');
 select is((currant.status(:'failed')).error, '{"type": "ValueError", "message": "no"}', 'with its error');
 select test.flow() as cancelled \gset
-select test.activate(:'worker', :'cancelled', test.command(null, 'cancelled', null, '{"error": {"type": "Cancelled", "message": "asked"}}')) as word \gset
+select test.activate(
+    :'worker', :'cancelled',
+    test.command(null, 'cancelled', null, '{"error": {"type": "Cancelled", "message": "asked"}}')
+) as word \gset
 select is((currant.status(:'cancelled')).status, 'cancelled', 'or ends as cancelled');
 
 -- Its last words: what it queues and signals with its end is done; a task it asks for is not.
@@ -54,10 +57,17 @@ select test.activate(:'worker', :'last', jsonb_build_array(
 )) as word \gset
 select is(:'word'::text, 'accepted', 'a workflow may do things with its end');
 select is((currant.status('00000000-0000-7000-8000-0000000000e1')).status, 'pending', 'what it queues is queued');
-select is((select count(*) from currant.workflow_signals where execution_id = :'open'), 1::bigint, 'what it signals is signalled');
-select is((select count(*) from currant.workflow_signals where execution_id = :'other'), 0::bigint, 'unless that has ended');
+select is(
+    (select count(*) from currant.workflow_signals where execution_id = :'open'), 1::bigint,
+    'what it signals is signalled'
+);
+select is(
+    (select count(*) from currant.workflow_signals where execution_id = :'other'), 0::bigint,
+    'unless that has ended'
+);
 select throws_ok(
-    $$ select currant.status('00000000-0000-7000-8000-0000000000e4') $$, 'KR004', null, 'a task nobody would wait for is not made'
+    $$ select currant.status('00000000-0000-7000-8000-0000000000e4') $$, 'KR004', null,
+    'a task nobody would wait for is not made'
 );
 select is((select count(*) from currant.delayed where execution_id = :'last'), 0::bigint, 'nor a timer');
 

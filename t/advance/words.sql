@@ -60,11 +60,13 @@ select is(
 );
 select is((currant.status(:'id')).status, 'suspended', 'it has not ended');
 select is(
-    (select jsonb_path_query_array(inbox, '$[*].name') from currant.claim(:'worker', '{words}', 0, 1)), '["s", "unread"]',
+    (select jsonb_path_query_array(inbox, '$[*].name') from currant.claim(:'worker', '{words}', 0, 1)),
+    '["s", "unread"]',
     'the next activation has all of it'
 );
 select is(
-    (select currant.advance(:'worker', :'id', token, 2, array[:arrival], '[]') from currant.resume(:'worker')), 'accepted',
+    (select currant.advance(:'worker', :'id', token, 2, array[:arrival], '[]') from currant.resume(:'worker')),
+    'accepted',
     'what is no end is accepted with signals unread'
 );
 select is(
@@ -73,14 +75,17 @@ select is(
 );
 select token from currant.resume(:'worker') \gset
 select throws_ok(
-    format($$ select currant.advance(%L, %L, %s, 3, array[%s, 0], '[]') $$, :'worker', :'id', :token, :unread), '22023', null,
+    format($$ select currant.advance(%L, %L, %s, 3, array[%s, 0], '[]') $$, :'worker', :'id', :token, :unread),
+    '22023', null,
     'an arrival that is not in the inbox is an error'
 );
 select throws_ok(
-    format($$ select currant.advance(%L, %L, %s, 3, '{}', null) $$, :'worker', :'id', :token), '22023', null, 'so are no commands'
+    format($$ select currant.advance(%L, %L, %s, 3, '{}', null) $$, :'worker', :'id', :token), '22023', null,
+    'so are no commands'
 );
 select throws_ok(
-    format($$ select currant.advance(%L, %L, %s, 3, null, '[]') $$, :'worker', :'id', :token), '22023', null, 'or no arrivals'
+    format($$ select currant.advance(%L, %L, %s, 3, null, '[]') $$, :'worker', :'id', :token), '22023', null,
+    'or no arrivals'
 );
 select is(
     currant.advance(:'worker', :'id', :token, 3, array[:unread], jsonb_build_array(test.command(null, 'complete', null, '{"result": 7}', 4))),

@@ -17,7 +17,9 @@ select is(
     'with the reason'
 );
 select is((currant.status(:'id')).started_at, null, 'it was never started');
-select is_empty(format($$ select * from currant.claim(%L, '{cancel_tasks}', 5) $$, :'worker'), 'nobody gets it any more');
+select is_empty(
+    format($$ select * from currant.claim(%L, '{cancel_tasks}', 5) $$, :'worker'), 'nobody gets it any more'
+);
 select is(currant.cancel(:'id', 'again'), 'cancelled', 'cancelling again says the same');
 select is((currant.status(:'id')).error ->> 'message', 'not wanted', 'and changes nothing');
 
@@ -55,7 +57,10 @@ select is(currant.result(:'done'), '5', 'and changes nothing');
 select currant.enqueue('f', '{}', '{"queue": "cancel_tasks"}') as given_back \gset
 select token from currant.claim(:'worker', '{cancel_tasks}', 1) \gset
 select currant.cancel(:'given_back') as word \gset
-select is(currant.release(:'worker', :'given_back', :token), 'accepted', 'a request survives that the task is given back');
+select is(
+    currant.release(:'worker', :'given_back', :token), 'accepted',
+    'a request survives that the task is given back'
+);
 select is((currant.status(:'given_back')).status, 'cancelled', 'it does not run again');
 
 select currant.enqueue('f', '{}', '{"queue": "cancel_tasks"}') as lost \gset
@@ -78,7 +83,9 @@ select results_eq(
 );
 select is((currant.status(:'met')).status, 'cancelled', 'it ends it');
 
-select throws_ok($$ select currant.cancel(gen_random_uuid()) $$, 'KR004', null, 'an unknown execution cannot be cancelled');
+select throws_ok(
+    $$ select currant.cancel(gen_random_uuid()) $$, 'KR004', null, 'an unknown execution cannot be cancelled'
+);
 select throws_ok($$ select currant.cancel(null) $$, 'KR004', null, 'nor can none');
 
 select * from finish();

@@ -12,7 +12,9 @@ create function test.flow() returns uuid language sql as $$
     select currant.enqueue('w', '{}', '{"queue": "cancel_flows", "kind": "workflow"}')
 $$;
 create function test.child(n integer, id uuid) returns jsonb language sql as $$
-    select test.command(n, 'task', 'f', jsonb_build_object('id', id, 'options', '{"queue": "cancel_tasks_of_flows"}'::jsonb))
+    select test.command(
+        n, 'task', 'f', jsonb_build_object('id', id, 'options', '{"queue": "cancel_tasks_of_flows"}'::jsonb)
+    )
 $$;
 
 select test.flow() as id \gset
@@ -47,7 +49,9 @@ select is((currant.status(:'parked')).error ->> 'type', 'Cancelled', 'with the e
 select test.flow() as caught \gset
 select test.activate(:'worker', :'caught') as word \gset
 select currant.cancel(:'caught') as word \gset
-select test.activate(:'worker', :'caught', test.command(null, 'complete', null, '{"result": "cleaned up"}', 2)) as word \gset
+select test.activate(
+    :'worker', :'caught', test.command(null, 'complete', null, '{"result": "cleaned up"}', 2)
+) as word \gset
 select is((currant.status(:'caught')).status, 'completed', 'one that catches the request may complete');
 
 -- Running for the first time.
@@ -86,7 +90,8 @@ create temporary table leased as select execution_id as id, token from currant.c
 select currant.complete(:'worker', id, token, '1') as word from leased where id::text like '%c1' \gset
 select currant.cancel(:'parent') as word \gset
 select is(
-    test.activate(:'worker', :'parent', test.command(null, 'cancelled', null, null, 3)), 'accepted', 'a workflow with open tasks ends'
+    test.activate(:'worker', :'parent', test.command(null, 'cancelled', null, null, 3)), 'accepted',
+    'a workflow with open tasks ends'
 );
 select is(
     (currant.status('00000000-0000-7000-8000-0000000000c1')).status, 'completed', 'what had completed stays completed'

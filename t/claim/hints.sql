@@ -35,7 +35,8 @@ select is_empty(
 select currant.enqueue('f', '{"n": 5}', '{"queue": "hints", "priority": 1}') as urgent \gset
 select currant.enqueue('f', '{"n": 6}', '{"queue": "hints", "priority": -1}') as slow \gset
 select results_eq(
-    format($$ select args ->> 'n' from currant.claim(%L, '{hints}', 5, 0, test.marks(3)) $$, :'worker'), array['5', '6'],
+    format($$ select args ->> 'n' from currant.claim(%L, '{hints}', 5, 0, test.marks(3)) $$, :'worker'),
+    array['5', '6'],
     'other priorities are found whatever the mark says'
 );
 select results_eq(
@@ -56,7 +57,9 @@ select is_empty(
     format($$ select * from currant.claim(%L, '{hints}', 5, 0, '{"wait": 5}') $$, :'worker'), 'who finds nothing'
 );
 select is(test.waiting(:'worker'), '2030-01-01 00:00:05+00', 'may declare that it waits');
-select is_empty(format($$ select * from currant.claim(%L, '{hints}', 5) $$, :'worker'), 'the next claim without the hint');
+select is_empty(
+    format($$ select * from currant.claim(%L, '{hints}', 5) $$, :'worker'), 'the next claim without the hint'
+);
 select is(test.waiting(:'worker'), null, 'withdraws it');
 
 select currant.enqueue('f', '{"n": 7}', '{"queue": "hints"}') as seven \gset

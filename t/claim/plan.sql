@@ -24,7 +24,10 @@ select is(
     (select count(*) from currant.claim(:'worker', '{plan}', 10)), 10::bigint,
     'ten are claimed, with statistics from when the queue was empty'
 );
-select cmp_ok(test.read_by_index() - :by_index, '<=', 20::bigint, 'about ten entries of the index were read: none were sorted');
+select cmp_ok(
+    test.read_by_index() - :by_index, '<=', 20::bigint,
+    'about ten entries of the index were read: none were sorted'
+);
 select is(test.read_whole() - :whole, 0::bigint, 'the table was not scanned');
 
 analyze currant.ready, currant.executions, currant.leases;

@@ -8,12 +8,16 @@ select plan(17);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('slots_a', 'slots_b') as worker \gset
-select currant.enqueue_many('f', array['{"n": 1}', '{"n": 2}', '{"n": 3}']::jsonb[], '{"queue": "slots_a", "timeout": 60}');
+select currant.enqueue_many(
+    'f', array['{"n": 1}', '{"n": 2}', '{"n": 3}']::jsonb[], '{"queue": "slots_a", "timeout": 60}'
+);
 select currant.enqueue_many('f', array['{"n": 4}', '{"n": 5}']::jsonb[], '{"queue": "slots_b"}');
 select currant.enqueue_many('w', array['{"n": 6}', '{"n": 7}']::jsonb[], '{"queue": "slots_b", "kind": "workflow"}');
 select currant.enqueue('f', '{}', '{"queue": "slots_c"}') as other \gset
 
-select is_empty(format($$ select * from currant.claim(%L, '{slots_a,slots_b}', 0, 0) $$, :'worker'), 'no slots, no work');
+select is_empty(
+    format($$ select * from currant.claim(%L, '{slots_a,slots_b}', 0, 0) $$, :'worker'), 'no slots, no work'
+);
 select is_empty(format($$ select * from currant.claim(%L, '{}', 5, 5) $$, :'worker'), 'no queues, no work');
 create temporary table claimed as select * from currant.claim(:'worker', '{slots_b,slots_a}', 4, 1);
 select results_eq(

@@ -12,7 +12,9 @@ select currant.enqueue('w', '{}', '{"queue": "wake", "kind": "workflow"}') as id
 select currant.signal(:'id', 'early', '1') as early \gset
 prepare claimed as select execution_id from currant.claim(:'worker', '{wake}', 0, 1);
 
-select results_eq('claimed', array[:'id'::uuid], 'one slot is enough for a workflow that was signalled before it began');
+select results_eq(
+    'claimed', array[:'id'::uuid], 'one slot is enough for a workflow that was signalled before it began'
+);
 select is(
     (select inbox -> 0 ->> 'name' from currant.resume(:'worker')), 'early', 'the signal comes with it'
 );
@@ -77,7 +79,8 @@ select is(
 );
 insert into currant.ready (execution_id, queue, rank, attempt, is_workflow) values (:'ends', 'ends', 0, 0, true);
 select lives_ok(
-    format($$ select * from currant.claim(%L, '{ends}', 0, 5) $$, :'worker'), 'a claim never raises over a row that should not be there'
+    format($$ select * from currant.claim(%L, '{ends}', 0, 5) $$, :'worker'),
+    'a claim never raises over a row that should not be there'
 );
 select is(
     (select count(*) from currant.ready where queue = 'ends'), 0::bigint, 'it removes it'

@@ -11,7 +11,8 @@ select throws_ok(
     format('refused: %s', c.options)
 )
 from (values
-    ('{"prio": 1}'), ('{"keys": ["a"]}'), ('{"queue": 1}'), ('{"queue": ""}'), ('{"priority": "high"}'), ('{"priority": 1.5}'),
+    ('{"prio": 1}'), ('{"keys": ["a"]}'), ('{"queue": 1}'), ('{"queue": ""}'), ('{"priority": "high"}'),
+    ('{"priority": 1.5}'),
     ('{"priority": 1e9}'), ('{"retries": -1}'), ('{"retries": true}'), ('{"timeout": "soon"}'), ('{"timeout": -1}'),
     ('{"timeout": 0}'), ('{"timeout": []}'), ('{"timeout": 1e300}'), ('{"delay": "-1 hour"}'), ('{"delay": {}}'),
     ('{"run_at": "tomorrowish"}'), ('{"run_at": 5}'), ('{"run_at": "2030-02-30T00:00:00Z"}'),

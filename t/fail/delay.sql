@@ -71,7 +71,8 @@ from (values
 ) as c (base, backoff, cap, attempt);
 select is(currant._retry_delay('0', 2, '5 minutes', 1000000), '0', 'nothing stays nothing');
 select ok(
-    currant._retry_delay('10 seconds', 1, '5 minutes', 100) between '5 seconds' and '10 seconds', 'a backoff of 1 is constant'
+    currant._retry_delay('10 seconds', 1, '5 minutes', 100) between '5 seconds' and '10 seconds',
+    'a backoff of 1 is constant'
 );
 
 -- A worker that is lost, and a timeout.

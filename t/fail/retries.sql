@@ -55,7 +55,8 @@ select is(
 select currant.enqueue('f', '{}', '{"queue": "retries", "retries": 5}') as id \gset
 select token from currant.claim(:'worker', '{retries}', 1) \gset
 select is(
-    currant.fail(:'worker', :'id', :token, '{"type": "E", "retryable": false}'), 'accepted', 'an error that is not retryable'
+    currant.fail(:'worker', :'id', :token, '{"type": "E", "retryable": false}'), 'accepted',
+    'an error that is not retryable'
 );
 select is((currant.status(:'id')).status, 'failed', 'fails the task at once');
 

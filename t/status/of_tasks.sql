@@ -24,7 +24,8 @@ select is(
 select test.pass('10 seconds');
 select (currant.tick('due')).done \gset
 select is(
-    test.line(:'id'), 'pending, attempt 1, started not, finished not, due not, waits for a free worker on queue status', 'ready'
+    test.line(:'id'),
+    'pending, attempt 1, started not, finished not, due not, waits for a free worker on queue status', 'ready'
 );
 select token from currant.claim(:'worker', '{status}', 1) \gset
 select is(
@@ -33,7 +34,8 @@ select is(
 select test.pass('5 seconds');
 select currant.release(:'worker', :'id', :token, 'worker at 00:10 does not know f') as word \gset
 select matches(
-    test.line(:'id'), '^pending, attempt 1, started not, finished not, due 00:.., waits for worker at 00:10 does not know f$',
+    test.line(:'id'),
+    '^pending, attempt 1, started not, finished not, due 00:.., waits for worker at 00:10 does not know f$',
     'given back with a reason'
 );
 select test.pass('1 minute');
@@ -41,7 +43,8 @@ select (currant.tick('due')).done \gset
 select token from currant.claim(:'worker', '{status}', 1) \gset
 select currant.fail(:'worker', :'id', :token, '{"type": "ValueError", "message": "odd"}', '10 seconds') as word \gset
 select is(
-    test.line(:'id'), 'pending, attempt 2, started not, finished not, due 01:25, waits for its next attempt', 'failed once'
+    test.line(:'id'), 'pending, attempt 2, started not, finished not, due 01:25, waits for its next attempt',
+    'failed once'
 );
 select test.pass('10 seconds');
 select (currant.tick('due')).done \gset
@@ -80,7 +83,8 @@ select is((currant.status(:'done')).attempts, '[]', 'no bad attempts');
 select currant.enqueue('f', '{}', '{"queue": "status"}') as cancelled \gset
 select currant.cancel(:'cancelled') as word \gset
 select is(
-    test.line(:'cancelled'), 'cancelled, attempt 0, started not, finished 01:32, due not, waits for nothing', 'cancelled before it began'
+    test.line(:'cancelled'), 'cancelled, attempt 0, started not, finished 01:32, due not, waits for nothing',
+    'cancelled before it began'
 );
 select throws_ok($$ select currant.status(gen_random_uuid()) $$, 'KR004', null, 'an unknown id is an error');
 

@@ -35,7 +35,8 @@ select is(
 select is((currant.status('00000000-0000-7000-8000-0000000000d1')).root_id, :'id', 'and as its root');
 select currant.complete(:'worker', '00000000-0000-7000-8000-0000000000d1', :token, '1') as word \gset
 select is(
-    test.line(:'id'), 'suspended, attempt 1, started 00:05, waits for a free worker on queue flows', 'woken by the end of a task'
+    test.line(:'id'), 'suspended, attempt 1, started 00:05, waits for a free worker on queue flows',
+    'woken by the end of a task'
 );
 select test.pass('1 second');
 select token, last_event from currant.claim(:'worker', '{flows}', 0, 1) \gset
@@ -55,7 +56,7 @@ select is(test.line(:'id'), 'blocked, attempt 1, started 00:05, waits for blocke
 select test.pass('10 minutes');
 select (currant.tick('due')).done \gset
 select is(
-    test.activate(:'worker', :'id', test.command(null, 'fail', null, '{"error": {"type": "E", "message": "m"}}', 6)),
+    test.activate(:'worker', :'id', test.command(null, 'fail', null, '{"error": {"type": "E", "message": "m"}}', 5)),
     'accepted', 'when it can run again'
 );
 select is(test.line(:'id'), 'failed, attempt 1, started 00:05, waits for nothing', 'failed');

@@ -10,7 +10,8 @@ select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('due') as worker \gset
 
 select results_eq(
-    'select done, more, next_due_in from currant.tick()', $$ values (0, false, null::interval) $$, 'nothing is due, nor will be'
+    'select done, more, next_due_in from currant.tick()', $$ values (0, false, null::interval) $$,
+    'nothing is due, nor will be'
 );
 select count(*) from currant.enqueue_many('f', array_fill('{}'::jsonb, array[3]), '{"queue": "due", "delay": 10}') \gset
 select currant.enqueue('f', '{}', '{"queue": "due", "delay": 25}') as later \gset
@@ -30,7 +31,8 @@ select is((currant.tick('recover')).done, 0, 'the other duty leaves it alone');
 select count(*) from currant.enqueue_many('f', array_fill('{}'::jsonb, array[1200]), '{"queue": "due_many", "delay": 1}') \gset
 select test.pass('5 seconds');
 select results_eq(
-    $$ select done, more from currant.tick('due') $$, $$ values (500, true) $$, 'a round is bounded, and says that there is more'
+    $$ select done, more from currant.tick('due') $$, $$ values (500, true) $$,
+    'a round is bounded, and says that there is more'
 );
 select is((currant.tick('due')).more, true, 'the next as well');
 select results_eq(
@@ -64,7 +66,8 @@ select test.pass('2 seconds');
 select is((currant.tick('due')).done, 3, 'three timers are due');
 select is((select count(*) from currant.ready where execution_id = :'id'), 1::bigint, 'their workflow is woken once');
 select is(
-    (select jsonb_path_query_array(inbox, '$[*].number') from currant.claim(:'worker', '{due_timers}', 0, 1)), '[3, 2, 1]',
+    (select jsonb_path_query_array(inbox, '$[*].number') from currant.claim(:'worker', '{due_timers}', 0, 1)),
+    '[3, 2, 1]',
     'they fire in the order of their times'
 );
 select is(
@@ -77,14 +80,19 @@ select is(
 );
 select test.pass('10 minutes');
 select (currant.tick('due')).done \gset
-select is((select count(*) from currant.inbox where workflow_id = :'id'), 0::bigint, 'a timer it had left fires for nobody');
+select is(
+    (select count(*) from currant.inbox where workflow_id = :'id'), 0::bigint,
+    'a timer it had left fires for nobody'
+);
 
 -- A timer that was over before its activation was.
 select currant.enqueue('w', '{}', '{"queue": "due_timers", "kind": "workflow"}') as slow \gset
 select token from currant.claim(:'worker', '{due_timers}', 0, 1) \gset
 select test.pass('10 seconds');
 select (currant.tick('due')).done \gset
-select currant.advance(:'worker', :'slow', :token, 0, '{}', jsonb_build_array(test.command(1, 'timer', null, '{"seconds": 1}'))) as word \gset
+select currant.advance(
+    :'worker', :'slow', :token, 0, '{}', jsonb_build_array(test.command(1, 'timer', null, '{"seconds": 1}'))
+) as word \gset
 select is((currant.tick('due')).done, 1, 'a timer shorter than the activation that asked for it fires at once');
 
 select throws_ok($$ select currant.tick('dust') $$, '22023', null, 'other duties are not known');

@@ -53,7 +53,10 @@ select test.ticks(20) as done \gset
 select is((currant.status(:'workflow')).status, 'suspended', 'deadlines wait for a whole heartbeat timeout');
 select currant.heartbeat(:'worker', '{}', '{}') as answer;
 select test.ticks(12) as done \gset
-select is((select died_at is not null from currant.workers where id = :'other'), true, 'who has not come back by then is dead');
+select is(
+    (select died_at is not null from currant.workers where id = :'other'), true,
+    'who has not come back by then is dead'
+);
 select is((select died_at from currant.workers where id = :'worker'), null, 'who has is not');
 select test.ticks(10) as done \gset
 select is((currant.status(:'workflow')).status, 'failed', 'and what is overdue ends');
@@ -63,9 +66,15 @@ select currant.register_worker('{"queues": ["gap"], "heartbeat_timeout": 0.1}') 
 select currant.register_worker('{"queues": ["gap"], "heartbeat_timeout": "1 day"}') as patient \gset
 select currant.register_worker('{"queues": ["gap"]}') as plain \gset
 select test.ticks(5) as done \gset
-select is((select died_at is not null from currant.workers where id = :'hasty'), true, 'a timeout shorter than the ticks is kept');
+select is(
+    (select died_at is not null from currant.workers where id = :'hasty'), true,
+    'a timeout shorter than the ticks is kept'
+);
 select test.ticks(40) as done \gset
-select is((select died_at is not null from currant.workers where id = :'plain'), true, 'so is a usual one beside a long one');
+select is(
+    (select died_at is not null from currant.workers where id = :'plain'), true,
+    'so is a usual one beside a long one'
+);
 select is((select died_at from currant.workers where id = :'patient'), null, 'and the long one');
 
 -- The clock goes back.
@@ -75,7 +84,10 @@ select test.ticks(10) as done \gset
 select is((select died_at from currant.workers where id = :'again'), null, 'a clock that goes back kills nobody');
 select currant.heartbeat(:'again', '{}', '{}') as answer;
 select test.ticks(35) as done \gset
-select is((select died_at is not null from currant.workers where id = :'again'), true, 'but saves nobody for long, either');
+select is(
+    (select died_at is not null from currant.workers where id = :'again'), true,
+    'but saves nobody for long, either'
+);
 select is(
     (select ticked_at from currant.ticker), currant._now(), 'the ticker goes by the new time'
 );

@@ -25,7 +25,10 @@ select is((currant.status(:'id')).attempts -> 0 -> 'error' ->> 'type', 'WorkerLo
 select is(test.lose(), 1, 'a second one is lost');
 select test.worker('poison') as worker \gset
 select is(test.activate(:'worker', :'id'), 'accepted', 'a third goes well');
-select is((select lost_activations from currant.workflows where execution_id = :'id'), 0, 'which makes up for the others');
+select is(
+    (select lost_activations from currant.workflows where execution_id = :'id'), 0,
+    'which makes up for the others'
+);
 
 select currant.signal(:'id', 's') as arrival \gset
 select is(array[test.lose(), test.lose()], '{1,1}', 'two more are lost');
@@ -34,7 +37,8 @@ select is(test.lose(), 1, 'with the third in a row');
 select is((currant.status(:'id')).status, 'blocked', 'it is blocked');
 select matches((currant.status(:'id')).waits_for, 'blocked: 3 activations in a row were lost', 'and says why');
 select is(
-    (select count(*) from currant.claim(test.worker('poison'), '{poison}', 0, 1)), 0::bigint, 'it kills no more workers for now'
+    (select count(*) from currant.claim(test.worker('poison'), '{poison}', 0, 1)), 0::bigint,
+    'it kills no more workers for now'
 );
 select is((select count(*) from currant.history(:'id')), 1::bigint, 'nothing of it is lost');
 select test.pass('10 minutes');
@@ -57,7 +61,8 @@ select currant.heartbeat(:'worker', '{}', '{}') as answer;
 select is((currant.tick('recover')).done, 1, 'an activation that takes more than a minute is taken away');
 select is(currant.advance(:'worker', :'id', :token, 2, array[:arrival], '[]'), 'lost', 'its commit is refused');
 select is(
-    (select inbox -> 0 ->> 'name' from currant.claim(:'worker', '{poison}', 0, 1)), 's', 'another one begins from the same place'
+    (select inbox -> 0 ->> 'name' from currant.claim(:'worker', '{poison}', 0, 1)), 's',
+    'another one begins from the same place'
 );
 
 select * from finish();

@@ -28,14 +28,24 @@ select ok(
     'and it is declared dead'
 );
 select is((select died_at from currant.workers where id = :'healthy'), null, 'another is not');
-select is((currant.status(:'id')).attempts -> 0 -> 'error' ->> 'type', 'WorkerLost', 'the attempt was lost with the worker');
-select matches(
-    (currant.status(:'id')).attempts -> 0 -> 'error' ->> 'message', 'testhost, process 7.*2030-01-01T00:00:00Z', 'which is named'
+select is(
+    (currant.status(:'id')).attempts -> 0 -> 'error' ->> 'type', 'WorkerLost',
+    'the attempt was lost with the worker'
 );
-select is(currant.complete(:'worker', :'id', :token, '"late"'), 'lost', 'when it comes back, its completion is refused');
+select matches(
+    (currant.status(:'id')).attempts -> 0 -> 'error' ->> 'message',
+    'testhost, process 7.*2030-01-01T00:00:00Z', 'which is named'
+);
+select is(
+    currant.complete(:'worker', :'id', :token, '"late"'), 'lost',
+    'when it comes back, its completion is refused'
+);
 select is(currant.fail(:'worker', :'id', :token, '{"type": "E"}'), 'lost', 'so is its failure');
 select is(currant.release(:'worker', :'id', :token), 'lost', 'there is nothing to give back');
-select throws_ok(format($$ select currant.heartbeat(%L, '{}', '{}') $$, :'worker'), 'KR002', null, 'its heartbeat tells it that it is dead');
+select throws_ok(
+    format($$ select currant.heartbeat(%L, '{}', '{}') $$, :'worker'), 'KR002', null,
+    'its heartbeat tells it that it is dead'
+);
 select throws_ok(format($$ select currant.claim(%L, '{recover}', 1) $$, :'worker'), 'KR002', null, 'it claims nothing');
 select is((currant.status(:'id')).status, 'pending', 'the task is to be tried again');
 select attempt, token as second from currant.claim(:'healthy', '{recover}', 1) \gset
@@ -46,7 +56,10 @@ select is(test.recover(:'healthy'), 0, 'as long as that one has a heartbeat, all
 select test.pass('31 seconds');
 select test.worker('recover') as third \gset
 select is(test.recover(:'third'), 1, 'the second worker is lost as well');
-select is((currant.status(:'id')).status, 'failed', 'a task that kills its workers fails when its attempts are used up');
+select is(
+    (currant.status(:'id')).status, 'failed',
+    'a task that kills its workers fails when its attempts are used up'
+);
 select is((currant.status(:'id')).error ->> 'type', 'WorkerLost', 'and says why');
 select is(currant.complete(:'healthy', :'id', :second, '"late"'), 'lost', 'a completion after that is refused, too');
 select is((currant.status(:'id')).result, null, 'and changes nothing');
@@ -83,12 +96,21 @@ select is(
 -- The dead are forgotten after a day.
 select test.pass('23 hours');
 select test.recover(:'fourth') as done \gset
-select is((select count(*) from currant.worker_heartbeats where worker_id = :'worker'), 1::bigint, 'the dead are listed for a day');
+select is(
+    (select count(*) from currant.worker_heartbeats where worker_id = :'worker'), 1::bigint,
+    'the dead are listed for a day'
+);
 select test.pass('2 hours');
 select test.worker('recover') as fifth \gset
 select test.recover(:'fifth') as done \gset
-select is((select count(*) from currant.worker_heartbeats where worker_id = :'worker'), 0::bigint, 'then they are forgotten');
-select ok((select is_alive from currant.worker_heartbeats where worker_id = :'fifth') is not null, 'the living are not');
+select is(
+    (select count(*) from currant.worker_heartbeats where worker_id = :'worker'), 0::bigint,
+    'then they are forgotten'
+);
+select ok(
+    (select is_alive from currant.worker_heartbeats where worker_id = :'fifth') is not null,
+    'the living are not'
+);
 select is(
     (select count(*) from currant.leases as l where not exists (select from currant.workers as w where w.id = l.worker_id)),
     0::bigint, 'nobody is forgotten who still holds something'

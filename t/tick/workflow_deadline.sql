@@ -12,7 +12,9 @@ create function test.flow(timeout integer) returns uuid language sql as $$
     select currant.enqueue('w', '{}', jsonb_build_object('queue', 'deadline', 'kind', 'workflow', 'timeout', timeout))
 $$;
 create function test.step(n integer, id uuid, event integer default 1) returns jsonb language sql as $$
-    select test.command(n, 'task', 'f', jsonb_build_object('id', id, 'options', '{"queue": "deadline_steps"}'::jsonb), event)
+    select test.command(
+        n, 'task', 'f', jsonb_build_object('id', id, 'options', '{"queue": "deadline_steps"}'::jsonb), event
+    )
 $$;
 create function test.later(by interval) returns void language plpgsql as $$
 begin
@@ -35,7 +37,8 @@ select is((currant.status(:'id')).status, 'failed', 'over it, it fails');
 select is((currant.status(:'id')).error ->> 'type', 'Timeout', 'as a timeout');
 select ok((currant.status('00000000-0000-7000-8000-0000000000d1')).cancel_requested, 'its running task is cancelled');
 select is(
-    currant.complete(:'worker', '00000000-0000-7000-8000-0000000000d1', :token, '1'), 'accepted', 'but may complete all the same'
+    currant.complete(:'worker', '00000000-0000-7000-8000-0000000000d1', :token, '1'), 'accepted',
+    'but may complete all the same'
 );
 select is((select count(*) from currant.inbox where workflow_id = :'id'), 0::bigint, 'which nobody is told');
 
@@ -43,10 +46,14 @@ select is((select count(*) from currant.inbox where workflow_id = :'id'), 0::big
 select test.flow(60) as waiting \gset
 select test.activate(:'worker', :'waiting', test.command(1, 'timer', null, '{"seconds": 90000}')) as word \gset
 select test.later('1 day');
-select is((currant.status(:'waiting')).status, 'suspended', 'a workflow may wait for a day under a timeout of a minute');
+select is(
+    (currant.status(:'waiting')).status, 'suspended',
+    'a workflow may wait for a day under a timeout of a minute'
+);
 select currant.signal(:'waiting', 'go') as arrival \gset
 select is(
-    test.activate(:'worker', :'waiting', test.step(2, '00000000-0000-7000-8000-0000000000d2', 2)), 'accepted', 'then it asks for a task'
+    test.activate(:'worker', :'waiting', test.step(2, '00000000-0000-7000-8000-0000000000d2', 2)), 'accepted',
+    'then it asks for a task'
 );
 select test.later('50 seconds');
 select is((currant.status(:'waiting')).status, 'suspended', 'for which it has the whole minute');
@@ -64,7 +71,10 @@ select test.later('9 seconds');
 select is((currant.status(:'waiting')).status, 'suspended', 'it has the rest of it for another task');
 select test.later('2 seconds');
 select is((currant.status(:'waiting')).status, 'failed', 'and no more');
-select is((currant.status('00000000-0000-7000-8000-0000000000d3')).status, 'cancelled', 'a task that had not begun ends with it');
+select is(
+    (currant.status('00000000-0000-7000-8000-0000000000d3')).status, 'cancelled',
+    'a task that had not begun ends with it'
+);
 
 -- In an activation.
 select test.flow(10) as active \gset
@@ -84,7 +94,10 @@ select test.activate(:'worker', :'over', test.step(1, '00000000-0000-7000-8000-0
 select currant.signal(:'over', 's') as arrival \gset
 select token from currant.claim(:'worker', '{deadline}', 0, 1) \gset
 select test.later('11 seconds');
-select is(currant.advance(:'worker', :'over', :token, 1, array[:arrival], '[]'), 'accepted', 'one that goes on after its time');
+select is(
+    currant.advance(:'worker', :'over', :token, 1, array[:arrival], '[]'), 'accepted',
+    'one that goes on after its time'
+);
 select test.later('1 second');
 select is((currant.status(:'over')).status, 'failed', 'is ended after its activation');
 

@@ -24,13 +24,14 @@ def drain(session: Session, worker: Worker) -> None:
             else:
                 assert worker.end(lease) in ("accepted", "refused")
         if not claimed:
-            if session.value("select not exists (select from currant.ready)") and session.value(
-                """
-                select not exists (select from currant.delayed)
-                    and not exists (select from currant.leases)
-                """
-            ):
-                return
+            if _is_empty(session, "ready", "delayed", "leases"):
+                if _is_empty(session, "workflows"):
+                    return
+                # What waits for a signal that nobody is going to send.
+                session.execute(
+                    "select currant.signal(w.execution_id, 'end') from currant.workflows as w"
+                )
+                continue
             # Small steps are steady ticks, after which deadlines are enforced; a long one lets
             # what waits become due.
             for seconds in [9.0] * 8 + [7200.0]:
@@ -38,3 +39,9 @@ def drain(session: Session, worker: Worker) -> None:
                 worker.heartbeat()
                 session.execute("select currant.tick()")
     raise AssertionError("there is always more to do")
+
+
+def _is_empty(session: Session, *tables: str) -> bool:
+    return not any(
+        session.value(f"select exists (select from currant.{table})") for table in tables
+    )

@@ -162,8 +162,9 @@ def test_before_it_hears_that_its_completion_is_stored(
 def test_a_transactional_task_has_its_effect_once(
     database: Database, gate: MakeGate, start: StartProcess, is_committed: bool
 ) -> None:
+    # Before its end such a transaction is undone with its connection.
     at_outcome = gate()
-    at_outcome.at_insert("outcomes")
+    at_outcome.at_insert("outcomes", at_commit=is_committed)
     worker = start()
     at_outcome.close()
     execution = database.value("""select currant.enqueue('act_once', '{"name": "it"}')""")

@@ -252,6 +252,8 @@ def test_migrate_deploys_and_says_what_is_deployed(empty_database_url: str) -> N
     after = currant(empty_database_url, "migrate", "--status")
     verified = currant(empty_database_url, "migrate", "--verify")
 
+    status = json.loads(currant(empty_database_url, "migrate", "--status", "--json").stdout)
+    assert (status["version"], status["pending"]) == (migrations.SCHEMA_VERSION, [])
     assert before.returncode == 1
     assert "run 'currant migrate'" in before.stdout
     assert [done.returncode, again.returncode, after.returncode] == [0, 0, 0], done.stderr

@@ -107,6 +107,7 @@ def test_the_version_is_the_packages() -> None:
         (["enqueue", "f", "--retries", "many"], ["--retries", "many"]),
         (["signal", ID, "go", "yes"], ["is not JSON"]),
         (["migrate", "--status", "--verify"], ["do not go together"]),
+        (["migrate", "--json"], ["--json needs --status"]),
         (["worker", "--queue", " "], ["--queue", "empty"]),
         (["worker", "--processes", "0"], ["--processes"]),
         (["worker", "--concurrency", "none"], ["--concurrency"]),

@@ -3,9 +3,18 @@ from typing import Any
 
 import pytest
 
+from tests.workflow import support
 from tests.workflow.support import Run, Workflow
 
 Start = Callable[..., Run]
+
+
+@pytest.fixture(autouse=True)
+def close_runs() -> Iterator[None]:
+    """Closes whatever runs the test has started."""
+    yield
+    while support.started:
+        support.started.pop().instance.close()
 
 
 @pytest.fixture(params=[False, True], ids=["cached", "replayed"])
@@ -24,4 +33,3 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
     yield begin
     for run in runs:
         run.crash()
-        run.instance.close()

@@ -28,6 +28,10 @@ def new_instance(workflow: Workflow, *args: Any, run_id: UUID = RUN_ID) -> Insta
     return Instance(info, lambda: workflow(*args), json.dumps)
 
 
+# What the tests have started, for conftest.py to close.
+started: "list[Run]" = []
+
+
 class Run:
     """One run of a workflow, from its first event on.
 
@@ -46,6 +50,7 @@ class Run:
         self.open: dict[int, Command] = {}
         self.replay_always = replay_always
         self.instance = new_instance(workflow, *args, run_id=run_id)
+        started.append(self)
         self._apply("started", payload=started_payload(1))
 
     # --- what happens to it

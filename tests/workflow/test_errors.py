@@ -251,7 +251,7 @@ def test_mismatch_says_everything_one_needs() -> None:
 
     message = str(caught.value)
     line = other.__code__.co_firstlineno
-    assert f"workflow recorded {RUN_ID} does not follow its history at event 2" in message
+    assert f"workflow other {RUN_ID} does not follow its history at event 2" in message
     assert f"expected task #2 second (support.py:{step.__code__.co_firstlineno + 2})" in message
     assert f"produced timer #2 (test_errors.py:{line + 2})" in message
     assert "last match: task #1 first" in message

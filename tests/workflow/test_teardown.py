@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from currant.workflow import api, teardown
-from tests.workflow.support import Run, step
+from currant.workflow.history import Event
+from tests.workflow.support import START, Run, new_instance, step
 
 
 def closed(workflow: Any) -> Run:
@@ -274,13 +275,12 @@ def test_run_that_was_forgotten_is_closed_by_itself() -> None:
         await step("b")
 
     other = Run(other_workflow)
-    Run(workflow)
+    new_instance(workflow).apply(Event(1, "started", START))
     with pytest.warns(ResourceWarning, match="was not closed"):
         other.complete("a")
 
     assert seen == [False]
     assert other.short == ["task 1 a", "task 2 b"]
-    other.instance.close()
 
 
 def test_closing_is_silent_and_may_be_repeated(caplog: pytest.LogCaptureFixture) -> None:

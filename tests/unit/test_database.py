@@ -1,0 +1,239 @@
+"""How calls are written, how errors are translated, which failures may pass by themselves."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from currant import database, errors, models
+from currant.settings import Settings
+
+ID = UUID("0197e0a0-0000-7000-8000-000000000001")
+
+
+def refusal(sqlstate: str | None, kind: type[psycopg.Error] = psycopg.Error) -> psycopg.Error:
+    class Refusal(kind):  # type: ignore[misc, valid-type]
+        pass
+
+    Refusal.sqlstate = sqlstate
+    return Refusal("it is so\n\tand not otherwise")
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "kind"),
+    [
+        ("KR001", errors.UnknownFunction),
+        ("KR002", errors.UnknownWorker),
+        ("KR003", errors.AlreadyEnded),
+        ("KR004", errors.ExecutionNotFound),
+        ("KR005", errors.PayloadTooLarge),
+        ("KR006", errors.NotEnded),
+        ("KR007", errors.NoResult),
+        ("KR008", errors.IsolationRefused),
+        ("22023", errors.InvalidArgument),
+        ("22004", errors.InvalidArgument),
+        ("3F000", errors.SchemaMissing),
+        ("42883", errors.SchemaMissing),
+        ("42501", errors.DatabaseError),
+        ("23505", errors.DatabaseError),
+        (None, errors.DatabaseError),
+    ],
+)
+def test_errors_are_translated_by_sqlstate(
+    sqlstate: str | None, kind: type[errors.CurrantError]
+) -> None:
+    translated = database.translate(refusal(sqlstate))
+
+    assert type(translated) is kind
+    assert isinstance(translated, errors.DatabaseError)
+    assert translated.sqlstate == sqlstate
+    assert "\n" not in str(translated)
+
+
+@pytest.mark.parametrize("sqlstate", [None, "08006", "57P01", "57P03", "53300", "25006"])
+def test_a_lost_connection_is_told_from_a_refusal(sqlstate: str | None) -> None:
+    error = refusal(sqlstate, psycopg.OperationalError)
+
+    assert database.is_connection_lost(error)
+    assert database.is_transient(error)
+    assert isinstance(database.translate(error), errors.DatabaseUnavailable)
+    assert "it is so; and not otherwise" in str(database.translate(error))
+
+
+def test_a_closed_connection_counts_as_lost() -> None:
+    assert database.is_connection_lost(psycopg.InterfaceError("closed"))
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01"])
+def test_a_conflict_may_pass_but_is_no_lost_connection(sqlstate: str) -> None:
+    error = refusal(sqlstate, psycopg.OperationalError)
+
+    assert database.is_transient(error)
+    assert not database.is_connection_lost(error)
+
+
+@pytest.mark.parametrize("error", [ValueError(), refusal("22023"), refusal("57014")])
+def test_a_refusal_does_not_pass(error: BaseException) -> None:
+    assert not database.is_transient(error)
+
+
+@pytest.mark.parametrize("url", ["postgresql://x?colour=red", "not a url", "postgresql://[x"])
+def test_a_url_that_cannot_be_read_is_refused(url: str) -> None:
+    with pytest.raises(errors.SettingsError, match="the database URL cannot be read"):
+        database.check_url(url)
+
+
+def test_a_url_keeps_what_it_says_itself() -> None:
+    url = (
+        "postgresql://u@h/d?connect_timeout=3&application_name=mine"
+        "&options=-c%20statement_timeout%3D5s&target_session_attrs=read-write"
+    )
+
+    made = conninfo_to_dict(database._conninfo(url, "currant", Settings()))
+
+    assert made["connect_timeout"] == 3 or made["connect_timeout"] == "3"
+    assert made["application_name"] == "mine"
+    assert made["target_session_attrs"] == "read-write"
+    assert made["options"] == (
+        r"-c statement_timeout=5s -c default_transaction_isolation=read\ committed"
+    )
+
+
+def test_through_a_transaction_pooler_no_options_are_sent() -> None:
+    made = conninfo_to_dict(
+        database._conninfo("postgresql://h/d", "currant", Settings(database_prepare=False))
+    )
+
+    assert "options" not in made
+
+
+def parse_array(text: str) -> list[str | None]:
+    """What PostgreSQL reads from an array literal of one dimension."""
+    items: list[str | None] = []
+    rest = text[1:-1]
+    while rest:
+        if not rest.startswith('"'):
+            word, _, rest = rest.partition(",")
+            assert word == "NULL"
+            items.append(None)
+            continue
+        item, place = "", 1
+        while rest[place] != '"':
+            place += rest[place] == "\\"
+            item += rest[place]
+            place += 1
+        items.append(item)
+        rest = rest[place + 2 :]
+    return items
+
+
+@given(st.lists(st.none() | st.text()))
+def test_texts_survive_the_array_literal(texts: list[str | None]) -> None:
+    literal = database._text_array(texts)
+
+    assert parse_array(literal) == texts
+
+
+def test_many_arguments_and_ids_are_sent_as_arrays() -> None:
+    call = database.enqueue_many("f", ['{"a":"x\\"y"}', "[]"], {"queue": "q"}, [ID, ID])
+
+    assert call.params == (
+        "f",
+        '{"{\\"a\\":\\"x\\\\\\"y\\"}","[]"}',
+        '{"queue":"q"}',
+        "{" + f"{ID.hex},{ID.hex}" + "}",
+    )
+
+
+def test_an_activation_is_sent_as_one_json_object() -> None:
+    activation = models.Activation(ID, 7, 3, (4, 5), '[{"event":4}]', '{"version":2}')
+
+    call = database.advance_many(ID, [activation])
+
+    [text] = parse_array(str(call.params[1]))
+    assert msgspec.json.decode(text or "") == {
+        "execution": str(ID),
+        "token": 7,
+        "last_event": 3,
+        "arrivals": [4, 5],
+        "commands": [{"event": 4}],
+        "options": {"version": 2},
+    }
+
+
+def test_durations_are_sent_to_the_microsecond() -> None:
+    failure = models.Failure(ID, 1, "{}", timedelta(days=1, microseconds=3))
+
+    call = database.fail_many(ID, [failure, models.Failure(ID, 2, "{}")])
+
+    assert call.params[-1] == '{"86400.000003 seconds",NULL}'
+
+
+@pytest.mark.parametrize("execution", ["", "x", "0197", None, 3])
+def test_what_is_no_id_is_refused_before_anything_is_sent(execution: Any) -> None:
+    with pytest.raises(errors.InvalidArgument, match="is not an id"):
+        database.status(execution)
+
+
+def test_a_list_asks_only_for_what_was_given() -> None:
+    plain = database.list_executions()
+    full = database.list_executions(
+        queue="q",
+        status="failed",
+        function="f",
+        since=datetime(2026, 1, 31, tzinfo=UTC),
+        limit=3,
+    )
+
+    assert "where" not in plain.sql
+    assert plain.params == (50,)
+    assert full.sql.count(" and ") == 3
+    assert full.params == ("q", "failed", "f", "2026-01-31T00:00:00+00:00", 3)
+
+
+def test_only_known_channels_are_listened_to() -> None:
+    assert database.listen("currant_ended").sql == "listen currant_ended"
+    with pytest.raises(ValueError, match="x; drop"):
+        database.listen("x; drop table y")
+
+
+def test_every_call_casts_its_parameters_so_that_any_driver_can_carry_them() -> None:
+    calls = [
+        database.enqueue("f", "{}", {}),
+        database.enqueue_many("f", [], {}),
+        database.signal(ID, "n"),
+        database.cancel(ID),
+        database.retry(ID),
+        database.status(ID),
+        database.watch(ID),
+        database.claim(ID, ["q"], 1),
+        database.complete_many(ID, []),
+        database.heartbeat(ID, []),
+        database.advance(ID, models.Activation(ID, 1, 0, (), "[]")),
+    ]
+
+    for call in calls:
+        assert call.sql.count("%s") == len(call.params)
+        assert call.sql.count("%s::") == len(call.params)
+        assert all(isinstance(each, str | int | None) for each in call.params)
+
+
+def test_statuses_that_are_ends_know_it() -> None:
+    ends = {status for status in models.Status if status.is_end}
+
+    assert ends == {"completed", "failed", "cancelled"}
+
+
+def test_new_ids_are_uuids_of_version_7_in_the_order_of_their_time() -> None:
+    ids = [models.new_id() for _ in range(1000)]
+
+    assert len(set(ids)) == 1000
+    assert {each.version for each in ids} == {7}
+    times = [each.int >> 80 for each in ids]
+    assert times == sorted(times)
