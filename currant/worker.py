@@ -243,13 +243,12 @@ class Worker:
         if report is not None:
             self._ended[token] = running
             self._engine.report(report, running.details)
-        elif running.stop is None:
-            # Its completion was part of its own transaction.
-            _log_task(
-                running,
-                models.Completion(running.claimed.execution_id, token, ""),
-                models.Word.ACCEPTED,
-            )
+        else:
+            if running.stop is not Stop.LOST:
+                # Its completion was part of its own transaction.
+                completion = models.Completion(running.claimed.execution_id, token, "")
+                _log_task(running, completion, models.Word.ACCEPTED)
+            # No report goes out that a claim could travel with.
             self._engine.nudge()
         self._check_idle()
         if self._executor.hung > self.settings.worker_max_concurrent and not self.has_failed:

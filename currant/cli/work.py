@@ -66,8 +66,12 @@ def worker(
     if not all(queue.strip() for queue in queues):
         raise click.BadParameter("the name of a queue is empty", param_hint="--queue")
     session.overrides |= {"app": app, "worker_max_concurrent": concurrency}
+    level = "debug" if session.is_debugging else log_level
+    # Without a hash seed this process only makes way for another, and leaves the log to that.
+    if _SEED_VARIABLE in os.environ:
+        logs.configure(level)
     _share_hash_seed(session)
-    logs.configure("debug" if session.is_debugging else log_level)
+    logs.configure(level)
     line_buffered(sys.stdout)
     # Only this command needs the engine. It is loaded before the application puts its directory on
     # the path, where a module may be called like one of the standard library.

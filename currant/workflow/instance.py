@@ -259,8 +259,10 @@ class Instance:
             raise RuntimeError(f"run {self.run.id} takes no more events") from self._fault
         if event.number != self.last_event + 1:
             raise ValueError(f"event {event.number} cannot follow event {self.last_event}")
+        if event.at < self.loop.now:
+            event = event._replace(at=self.loop.now)
         self.ledger.is_live = recorded is None
-        self.loop.now = max(self.loop.now, event.at)
+        self.loop.now = event.at
         self._deliver(event)
         self.loop.run()
         if self._fault is not None:
