@@ -122,6 +122,8 @@ class _Job:
             return _blocked(claimed, instance.blocked)
         if instance.finished:
             self.end = commands[-1].kind
+        else:
+            options["waits_for"] = instance.waiting_for()
         return models.Activation(
             claimed.execution_id,
             claimed.token,

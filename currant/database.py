@@ -88,9 +88,10 @@ def check_url(url: str) -> None:
     """Raise SettingsError if no driver could read this URL."""
     try:
         conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
+    except psycopg.ProgrammingError:
+        # libpq's own words would show the URL, and the password in it.
         raise errors.SettingsError(
-            f"the database URL cannot be read: {_one_line(error)}",
+            "the database URL cannot be read",
             hint="a URL looks like postgresql://user@host:5432/name",
         ) from None
 
@@ -145,7 +146,7 @@ async def exchange(
 ) -> list[Any]:
     """Run the calls in one transaction and one round trip; all take effect or none.
 
-    Errors are as psycopg raises them; the connection is then free of any transaction.
+    Errors are as psycopg raises them; the connection is then free of any transaction, or closed.
     """
     todo = list(calls)
     if len(todo) == 1:
@@ -161,9 +162,13 @@ async def exchange(
                 await cursor.execute(call.sql, call.params)
             if _is_pooled(connection):
                 await connection.execute("commit")
-    except BaseException:
-        await _abandon(connection)
-        raise
+    except BaseException as error:
+        if not connection.closed:
+            try:
+                await connection.execute(_ROLLBACK)
+            except psycopg.Error:
+                await connection.close()
+        raise _refusal(error) from error.__cause__
     return [
         call.read(await cursor.fetchall() if cursor.description else [])
         for call, cursor in zip(todo, cursors, strict=True)
@@ -186,24 +191,32 @@ def exchange_sync(connection: psycopg.Connection[Any], calls: Iterable[Call[Any]
                 cursor.execute(call.sql, call.params)
             if _is_pooled(connection):
                 connection.execute("commit")
-    except BaseException:
+    except BaseException as error:
         if not connection.closed:
-            connection.rollback()
-        raise
+            try:
+                connection.execute(_ROLLBACK)
+            except psycopg.Error:
+                connection.close()
+        raise _refusal(error) from error.__cause__
     return [
         call.read(cursor.fetchall() if cursor.description else [])
         for call, cursor in zip(todo, cursors, strict=True)
     ]
 
 
-async def _abandon(connection: psycopg.AsyncConnection[Any]) -> None:
-    # After an error the statements up to the end of the pipeline were skipped, `commit` too.
-    if connection.closed:
-        return
-    try:
-        await connection.rollback()
-    except psycopg.Error:
-        await connection.close()
+# Ends the transaction if there is one. Sent as a statement, and not by connection.rollback(),
+# since psycopg then forgets what it has prepared: statements behind the error were never parsed,
+# although it counts them as prepared.
+_ROLLBACK: Final = "rollback"
+
+
+def _refusal(error: BaseException) -> BaseException:
+    # An error of the implicit commit breaks psycopg's pipeline, and hides behind that.
+    earlier = error.__context__
+    is_blank = isinstance(error, psycopg.Error) and error.sqlstate is None
+    if is_blank and isinstance(earlier, psycopg.Error) and earlier.sqlstate is not None:
+        return earlier
+    return error
 
 
 def _async_cursor(connection: psycopg.AsyncConnection[Any]) -> psycopg.AsyncCursor[Row]:
@@ -727,7 +740,7 @@ def list_executions(
     where = " where " + " and ".join(text for text, _ in given) if given else ""
     return Call(
         f"select {_columns(models.ExecutionSummary)} from currant.execution_status as r{where}"
-        " order by r.created_at desc, r.id desc limit %s::int",
+        " order by r.id desc limit %s::int",
         (*(value for _, value in given), limit),
         _with_status(models.ExecutionSummary),
     )

@@ -31,7 +31,10 @@ select is_empty(
 );
 
 select is_empty(
-    $$ select signature from functions where not is_private and not has_function_privilege('currant_admin', oid, 'execute') $$,
+    $$
+    select signature from functions
+    where not is_private and not has_function_privilege('currant_admin', oid, 'execute')
+    $$,
     'an administrator can execute every public function'
 );
 

@@ -34,7 +34,8 @@ from (values
     ($$ insert into currant.functions (name, kind, version, queue, registered_at)
         values ('f', 'job', 1, 'q', now()) $$, '23514', 'other kinds of function are not known'),
     ($$ insert into currant.workers (id, host, queues, concurrency, heartbeat_timeout, started_at, heartbeat_at)
-        values (gen_random_uuid(), '', '{}', 1, '0', now(), now()) $$, '23514', 'a worker has some time for its heartbeat')
+        values (gen_random_uuid(), '', '{}', 1, '0', now(), now()) $$, '23514',
+        'a worker has some time for its heartbeat')
 ) as c (statement, state, sentence);
 
 select is_empty(

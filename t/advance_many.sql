@@ -7,8 +7,12 @@ begin;
 select plan(7);
 
 select test.worker('advance_many') as worker \gset
-select count(*) from currant.enqueue_many('w', array['{"n": 1}', '{"n": 2}', '{"n": 3}']::jsonb[], '{"queue": "advance_many", "kind": "workflow"}') \gset
-create temporary table claimed as select execution_id as id, token, (args ->> 'n')::integer as n from currant.claim(:'worker', '{advance_many}', 0, 3);
+select count(*) from currant.enqueue_many(
+    'w', array['{"n": 1}', '{"n": 2}', '{"n": 3}']::jsonb[], '{"queue": "advance_many", "kind": "workflow"}'
+) \gset
+create temporary table claimed as
+select execution_id as id, token, (args ->> 'n')::integer as n
+from currant.claim(:'worker', '{advance_many}', 0, 3);
 create function test.activations() returns jsonb[] language sql as $$
     select array_agg(jsonb_build_object(
         'execution', c.id, 'token', c.token, 'last_event', 0, 'arrivals', '[]'::jsonb,

@@ -8,7 +8,9 @@ select plan(11);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('ended') as worker \gset
-select count(*) from currant.enqueue_many('f', array_fill('{}'::jsonb, array[4]), '{"queue": "ended", "retries": 0}') \gset
+select count(*) from currant.enqueue_many(
+    'f', array_fill('{}'::jsonb, array[4]), '{"queue": "ended", "retries": 0}'
+) \gset
 select currant.enqueue('w', '{}', '{"queue": "ended", "kind": "workflow"}') as workflow \gset
 create temporary table ended as
 select execution_id as id, token, row_number() over () as n from currant.claim(:'worker', '{ended}', 3, 1);
@@ -62,7 +64,10 @@ select is(
 );
 select throws_ok(format($$ select currant.signal(%L, 's') $$, :'workflow'), 'KR003', null, 'signal is an error');
 select is(
-    (select array_agg(distinct answer) from currant.heartbeat(:'other', array(select id from ended), array(select token from ended))),
+    (
+        select array_agg(distinct answer)
+        from currant.heartbeat(:'other', array(select id from ended), array(select token from ended))
+    ),
     '{lost}', 'a heartbeat knows nothing of it'
 );
 select is_empty(format($$ select * from currant.claim(%L, '{ended}', 10, 10) $$, :'other'), 'nobody gets it');

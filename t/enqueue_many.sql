@@ -10,7 +10,9 @@ select test.worker('many') as worker \gset
 
 create temporary table made as
 select e.id, row_number() over () as n
-from currant.enqueue_many('f', array['{"n": 1}', '{"n": 2}', '[3]']::jsonb[], '{"queue": "many", "priority": 4}') as e (id);
+from currant.enqueue_many(
+    'f', array['{"n": 1}', '{"n": 2}', '[3]']::jsonb[], '{"queue": "many", "priority": 4}'
+) as e (id);
 
 select results_eq(
     'select (currant.status(id)).args from made order by n', array['{"n": 1}', '{"n": 2}', '[3]']::jsonb[],

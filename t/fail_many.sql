@@ -45,7 +45,9 @@ select throws_ok(
 );
 select throws_ok(
     format(
-        $$ select currant.fail_many(%L, test.ids(1), test.tokens(1), array['{}']::jsonb[], array['1', '2']::interval[]) $$,
+        $$ select currant.fail_many(
+            %L, test.ids(1), test.tokens(1), array['{}']::jsonb[], array['1', '2']::interval[]
+        ) $$,
         :'worker'
     ), '22023', null, 'and as many delays, if there are any'
 );

@@ -31,14 +31,19 @@ select results_eq(
 );
 
 select is_empty(
-    format($$ select * from currant.heartbeat(%L, array[%L]::uuid[], array[%s], array['{"page": 1}']::jsonb[]) $$, :'worker', :'id', :token),
+    format(
+        $$ select * from currant.heartbeat(%L, array[%L]::uuid[], array[%s], array['{"page": 1}']::jsonb[]) $$,
+        :'worker', :'id', :token
+    ),
     'a task may report details'
 );
 select is((currant.status(:'id')).details, '{"page": 1}', 'they are shown');
 select is_empty('beat', 'a heartbeat without details');
 select is((currant.status(:'id')).details, '{"page": 1}', 'leaves them');
 select currant.fail(:'worker', :'id', :token, '{"type": "E"}') as word \gset
-select count(*) from currant.heartbeat(:'worker', array[:'id']::uuid[], array[:token], array['{"page": 99}']::jsonb[]) \gset
+select count(*) from currant.heartbeat(
+    :'worker', array[:'id']::uuid[], array[:token], array['{"page": 99}']::jsonb[]
+) \gset
 select token from currant.claim(:'worker', '{heartbeat}', 1) \gset
 select is(
     (select details from currant.resume(:'worker')), '{"page": 1}',

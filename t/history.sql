@@ -13,17 +13,24 @@ select is_empty(format($$ select * from currant.history(%L) $$, :'id'), 'before 
 
 select test.activate(
     :'worker', :'id', jsonb_build_array(
-        test.command(1, 'task', 'step', '{"id": "00000000-0000-7000-8000-000000000011", "args": {"x": 1}, "options": {"queue": "history", "retries": 0}}'),
-        test.command(2, 'task', 'step', '{"id": "00000000-0000-7000-8000-000000000012", "args": {"x": 2}, "options": {"queue": "history", "retries": 0}}'),
+        test.command(1, 'task', 'step', '{"id": "00000000-0000-7000-8000-000000000011", "args": {"x": 1},
+            "options": {"queue": "history", "retries": 0}}'),
+        test.command(2, 'task', 'step', '{"id": "00000000-0000-7000-8000-000000000012", "args": {"x": 2},
+            "options": {"queue": "history", "retries": 0}}'),
         test.command(3, 'timer', null, '{"seconds": 1.5}')
     ), '{"started": {"version": 1, "python": "3.11", "engine": 1}}'
 ) as word \gset
 select results_eq(
-    format($$ select event, position, kind, number, name, payload, execution_id, source from currant.history(%L) $$, :'id'),
+    format(
+        $$ select event, position, kind, number, name, payload, execution_id, source from currant.history(%L) $$, :'id'
+    ),
     $$ values
-        (1, 0, 'started', null::integer, null, '{"version": 1, "python": "3.11", "engine": 1}'::jsonb, null::uuid, null),
-        (1, 1, 'task', 1, 'step', '{"queue": "history", "retries": 0}', '00000000-0000-7000-8000-000000000011', 'app.py:7'),
-        (1, 2, 'task', 2, 'step', '{"queue": "history", "retries": 0}', '00000000-0000-7000-8000-000000000012', 'app.py:7'),
+        (1, 0, 'started', null::integer, null, '{"version": 1, "python": "3.11", "engine": 1}'::jsonb,
+            null::uuid, null),
+        (1, 1, 'task', 1, 'step', '{"queue": "history", "retries": 0}',
+            '00000000-0000-7000-8000-000000000011', 'app.py:7'),
+        (1, 2, 'task', 2, 'step', '{"queue": "history", "retries": 0}',
+            '00000000-0000-7000-8000-000000000012', 'app.py:7'),
         (1, 3, 'timer', 3, null, '{"seconds": 1.5}', null, 'app.py:7') $$,
     'the start, and the commands it caused in their order'
 );
@@ -42,14 +49,18 @@ select results_eq(
         from jsonb_array_elements(%L) $$, :'inbox'),
     $$ values
         ('task_completed', 2, '{"r": 2}'::jsonb, '00000000-0000-7000-8000-000000000012'),
-        ('task_failed', 1, '{"type": "E", "message": "m", "status": "failed", "attempts": 1}', '00000000-0000-7000-8000-000000000011'),
+        ('task_failed', 1, '{"type": "E", "message": "m", "status": "failed", "attempts": 1}',
+            '00000000-0000-7000-8000-000000000011'),
         ('timer_fired', 3, 'null', null) $$,
     'what happened is in the inbox by arrival, with the number of the command it answers'
 );
 select test.pass('3 seconds');
 select currant.advance(
     :'worker', :'id', :token, 1,
-    (select array_agg((value ->> 'arrival')::bigint order by n) from jsonb_array_elements(:'inbox') with ordinality as i (value, n)),
+    (
+        select array_agg((value ->> 'arrival')::bigint order by n)
+        from jsonb_array_elements(:'inbox') with ordinality as i (value, n)
+    ),
     jsonb_build_array(
         test.command(null, 'version', 'change', '{"version": 2, "inferred": false}', 3),
         test.command(4, 'timer', null, '{"seconds": 60}', 3), test.command(4, 'cancel', null, null, 4)

@@ -18,7 +18,8 @@ select test.activate(:'worker', :'id', (
 )) as word \gset
 select is((select open_children from currant.workflows where execution_id = :'id'), 200, 'two hundred tasks are open');
 create temporary table leased as
-select execution_id as id, token, right(execution_id::text, 3)::integer as n from currant.claim(:'worker', '{parents_tasks}', 190);
+select execution_id as id, token, right(execution_id::text, 3)::integer as n
+from currant.claim(:'worker', '{parents_tasks}', 190);
 select results_eq(
     'select n from leased limit 3', array[1, 2, 3], 'they are run in the order in which they were asked for'
 );

@@ -10,7 +10,9 @@ select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('release') as worker \gset
 select currant.enqueue('f', '{}', '{"queue": "release", "retries": 0}') as id \gset
 select token from currant.claim(:'worker', '{release}', 1) \gset
-select count(*) from currant.heartbeat(:'worker', array[:'id']::uuid[], array[:token], array['{"page": 3}']::jsonb[]) \gset
+select count(*) from currant.heartbeat(
+    :'worker', array[:'id']::uuid[], array[:token], array['{"page": 3}']::jsonb[]
+) \gset
 
 select is(
     currant.release('00000000-0000-7000-8000-000000000000', :'id', :token), 'lost',

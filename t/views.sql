@@ -8,9 +8,11 @@ select plan(18);
 
 select columns_are('currant', v.name, string_to_array(v.columns, ' '), format('%s has its columns', v.name))
 from (values
-    ('execution_status', 'id kind function version queue priority status attempt max_attempts key parent_id root_id retry_of created_at started_at finished_at due_at worker_id waits_for cancel_requested error_message'),
+    ('execution_status', 'id kind function version queue priority status attempt max_attempts key parent_id root_id '
+        'retry_of created_at started_at finished_at due_at worker_id waits_for cancel_requested error_message'),
     ('queue_stats', 'queue ready delayed running oldest_ready_at'),
-    ('worker_heartbeats', 'worker_id host pid queues concurrency running started_at heartbeat_at heartbeat_timeout died_at is_alive'),
+    ('worker_heartbeats', 'worker_id host pid queues concurrency running started_at heartbeat_at '
+        'heartbeat_timeout died_at is_alive'),
     ('workflow_signals', 'execution_id name payload arrived_at is_applied')
 ) as v (name, columns);
 
@@ -47,7 +49,10 @@ select is(test.stats('views'), '1 ready, 1 delayed, 3 running, oldest 00:00', 'w
 select is((select running from currant.worker_heartbeats where worker_id = :'worker'), 3::bigint, 'by its worker');
 
 select results_eq(
-    format($$ select is_applied, payload from currant.workflow_signals where execution_id = %L order by payload $$, :'workflow'),
+    format(
+        $$ select is_applied, payload from currant.workflow_signals where execution_id = %L order by payload $$,
+        :'workflow'
+    ),
     $$ select false, to_jsonb(n) from generate_series(1, 5) as n $$, 'signals are listed before they are applied'
 );
 select currant.advance(
@@ -56,7 +61,10 @@ select currant.advance(
 ) as word
 from currant.resume(:'worker') where kind = 'workflow' \gset
 select results_eq(
-    format($$ select is_applied, count(*) from currant.workflow_signals where execution_id = %L group by 1 order by 1 $$, :'workflow'),
+    format(
+        $$ select is_applied, count(*) from currant.workflow_signals where execution_id = %L group by 1 order by 1 $$,
+        :'workflow'
+    ),
     $$ values (false, 3::bigint), (true, 2) $$, 'and after'
 );
 

@@ -12,6 +12,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -33,6 +34,8 @@ from currant.workflow.watch import Watch
 logger = logging.getLogger("currant")
 
 T = TypeVar("T")
+
+_MOST_WAITS = 5
 
 
 class Instance:
@@ -137,9 +140,12 @@ class Instance:
         )
 
     def waiting_for(self) -> str:
-        """What the run waits for, in words."""
-        waits = [" ".join(filter(None, (intent.kind, intent.name))) for intent in self.ledger.open]
-        waits += [f"signal {name}" for name in self._awaited_signals()]
+        """What the run waits for, in words; of many things the first few."""
+        some = islice(self.ledger.open, _MOST_WAITS)
+        waits = [" ".join(filter(None, (intent.kind, intent.name))) for intent in some]
+        if len(self.ledger.open) > _MOST_WAITS:
+            waits.append(f"{len(self.ledger.open) - _MOST_WAITS} more")
+        waits += [f"signal {name}" for name in self._awaited_signals()[:_MOST_WAITS]]
         return ", ".join(waits) or "nothing"
 
     def close(self) -> None:
@@ -148,9 +154,17 @@ class Instance:
             return
         self.ledger.is_closed = True
         try:
-            self._drive(lambda: teardown.tear_down(self.loop, self._context))
+            unstopped = self._drive(lambda: teardown.tear_down(self.loop, self._context))
         except WorkflowDeadlock as error:
             logger.error("%s, while it was to clean up", error)
+            return
+        for code in unstopped:
+            logger.error(
+                "workflow %s %s: code goes on whatever is raised in it, and stays in memory: %r",
+                self.run.function,
+                self.run.id,
+                code,
+            )
 
     def __del__(self) -> None:
         # A net, not a way: the collector would otherwise run the code's `finally` blocks inside of

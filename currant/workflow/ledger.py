@@ -7,7 +7,7 @@ that were made before it; that order too is the same at every replay.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
 
 from currant.errors import NonDeterminism, UnsupportedVersion
@@ -54,7 +54,7 @@ class Ledger:
         self.recorded_python: str | None = None
 
     @property
-    def open(self) -> Iterable[Intent]:
+    def open(self) -> Collection[Intent]:
         """What is waited for, oldest first."""
         return self._open.values()
 

@@ -9,7 +9,6 @@ in which they were begun.
 import asyncio
 import contextvars
 import gc
-import logging
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
@@ -17,8 +16,6 @@ from typing import Any, Final, NamedTuple
 
 from currant.workflow.futures import Task
 from currant.workflow.loop import Interrupted, WorkflowLoop, is_internal
-
-logger = logging.getLogger("currant")
 
 # Code may await in its clean-up, and has to be stopped once more for each time it does.
 _TRIES = 100
@@ -44,8 +41,13 @@ class Suspended(NamedTuple):
     entrance: Any
 
 
-def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> None:
-    """Stop every task of the loop, then its async generators."""
+def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> list[Any]:
+    """Stop every task of the loop, then its async generators.
+
+    Returns:
+        What could not be stopped.
+    """
+    unstopped: list[Any] = []
     loop.drop_ready()
     while tasks := loop.take_tasks():
         for task in tasks:
@@ -54,14 +56,16 @@ def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> None:
             # Its clean-up may use what asks for the current task, such as `asyncio.timeout`.
             asyncio.tasks._enter_task(loop, task)
             try:
-                _stop(task.get_coro(), context)
+                unstopped += _stop(task.get_coro(), context)
             finally:
                 asyncio.tasks._leave_task(loop, task)
     for generator in loop.take_generators():
         closing = generator.aclose()
         _try(context, closing.send, None)
-        _stop(closing, context)
+        unstopped += _stop(closing, context)
     loop.drop_ready()
+    _unstoppable.extend(unstopped)
+    return unstopped
 
 
 def whereabouts(tasks: Iterable[Task[Any]]) -> str:
@@ -98,7 +102,7 @@ def _is_generator(referent: Any) -> bool:
     return isinstance(referent, AsyncGeneratorType) or type(referent).__name__ in _GENERATOR_STEPS
 
 
-def _stop(outermost: Any, context: contextvars.Context) -> None:
+def _stop(outermost: Any, context: contextvars.Context) -> list[Any]:
     # The innermost first. Left to Python, `close()` of a coroutine gives up what it awaits if that
     # awaits once more in its clean-up (a generator even if it does not), and raises RuntimeError
     # in the coroutine, where the user's code might catch it.
@@ -113,9 +117,8 @@ def _stop(outermost: Any, context: contextvars.Context) -> None:
             else:
                 _try(context, innermost.close)
         else:
-            logger.error("workflow code cannot be stopped, whatever is raised: %r", entrance)
-            _unstoppable.append(outermost)
-            return
+            return [outermost]
+    return []
 
 
 def _try(context: contextvars.Context, stop: Any, *args: Any) -> None:

@@ -380,7 +380,8 @@ begin
         is_deadline_armed = w.is_deadline_armed or w.open_children - _ended_children + _started > 0,
         lost_activations = 0,
         refused_ends = 0,
-        blocked_reason = null
+        blocked_reason = null,
+        waits_for = left(_advance.options ->> 'waits_for', 500)
     where w.execution_id = _advance.execution;
     if _workflow.blocked_reason is not null then
         delete from currant.delayed as d
@@ -457,7 +458,7 @@ end
 $$;
 
 comment on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb) is
-'Commits one activation of a workflow: the events taken from its inbox (arrivals, in the order applied; the first activation has the event 1, started, before them) and the commands they caused, if the workflow is still at last_event and the token''s lease holds; then the tasks, timers, signals and cancels that the commands mean exist, and the workflow is parked, woken again or ended, all in one transaction. Options: started (payload of the first event), version (of the code that ran), blocked (a reason: nothing is applied, and it is tried again later). Returns accepted; already (a repeated call); lost (the lease is gone); busy (send it again); refused (it would end while a signal or a cancellation is unread: run it again); stale (it is not at last_event: run it again). Errors: KR001, KR002, KR005, KR008, 22023; then nothing has happened.';
+'Commits one activation of a workflow: the events taken from its inbox (arrivals, in the order applied; the first activation has the event 1, started, before them) and the commands they caused, if the workflow is still at last_event and the token''s lease holds; then the tasks, timers, signals and cancels that the commands mean exist, and the workflow is parked, woken again or ended, all in one transaction. Options: started (payload of the first event), version (of the code that ran), waits_for (in words, for status), blocked (a reason: nothing is applied, and it is tried again later). Returns accepted; already (a repeated call); lost (the lease is gone); busy (send it again); refused (it would end while a signal or a cancellation is unread: run it again); stale (it is not at last_event: run it again). Errors: KR001, KR002, KR005, KR008, 22023; then nothing has happened.';
 
 revoke all on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb) from public;
 grant execute on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb)

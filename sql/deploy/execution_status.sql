@@ -47,6 +47,7 @@ select
         when d.kind = 'start' then 'its start time'
         when d.kind = 'retry' then 'its next attempt'
         when d.kind = 'release' then d.reason
+        when w.waits_for is not null then w.waits_for
         when w.open_children > 0 then format('%s open task(s)', w.open_children)
         when d.kind = 'timer' then 'a timer'
         when w.last_event > 0 then 'a signal'

@@ -20,6 +20,7 @@ create table currant.workflows (
     lost_activations integer not null default 0,
     refused_ends integer not null default 0,
     blocked_reason text,
+    waits_for text,
     constraint workflows_pkey primary key (execution_id),
     constraint workflows_open_children_is_not_negative check (open_children >= 0)
 )

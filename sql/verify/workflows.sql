@@ -18,7 +18,8 @@ select
     is_deadline_armed,
     lost_activations,
     refused_ends,
-    blocked_reason
+    blocked_reason,
+    waits_for
 from currant.workflows
 where false;
 

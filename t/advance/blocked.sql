@@ -52,7 +52,8 @@ select is_empty(
     format($$ select * from currant.claim(%L, '{blocked}', 0, 5) $$, :'worker'),
     'a worker that knows nothing of it changes nothing'
 );
-select currant.register_worker('{"queues": ["blocked"], "functions": [{"name": "w", "kind": "workflow", "queue": "blocked"}]}') as next \gset
+select currant.register_worker('{"queues": ["blocked"],
+    "functions": [{"name": "w", "kind": "workflow", "queue": "blocked"}]}') as next \gset
 select is(
     test.activate(:'next', :'id'), 'accepted', 'a new worker that has its function gets it at once'
 );

@@ -30,7 +30,10 @@ select is(currant.result(:'nothing'), 'null', 'no result is null');
 
 select test.flow() as failed \gset
 select is(
-    test.activate(:'worker', :'failed', test.command(null, 'fail', null, '{"error": {"type": "ValueError", "message": "no"}}')),
+    test.activate(
+        :'worker', :'failed',
+        test.command(null, 'fail', null, '{"error": {"type": "ValueError", "message": "no"}}')
+    ),
     'accepted', 'a workflow fails'
 );
 select is((currant.status(:'failed')).status, 'failed', 'its status says so');
@@ -49,8 +52,12 @@ select currant.cancel(:'other') as word \gset
 select test.flow() as open \gset
 select test.activate(:'worker', :'last', jsonb_build_array(
     test.command(1, 'queue', 'f', '{"id": "00000000-0000-7000-8000-0000000000e1", "options": {"queue": "ends"}}'),
-    test.command(2, 'signal', 'bye', jsonb_build_object('id', '00000000-0000-7000-8000-0000000000e2'::uuid, 'execution', :'open'::uuid)),
-    test.command(3, 'signal', 'bye', jsonb_build_object('id', '00000000-0000-7000-8000-0000000000e3'::uuid, 'execution', :'other'::uuid)),
+    test.command(2, 'signal', 'bye', jsonb_build_object(
+        'id', '00000000-0000-7000-8000-0000000000e2'::uuid, 'execution', :'open'::uuid
+    )),
+    test.command(3, 'signal', 'bye', jsonb_build_object(
+        'id', '00000000-0000-7000-8000-0000000000e3'::uuid, 'execution', :'other'::uuid
+    )),
     test.command(4, 'task', 'f', '{"id": "00000000-0000-7000-8000-0000000000e4", "options": {"queue": "ends"}}'),
     test.command(5, 'timer', null, '{"seconds": 1}'),
     test.command(null, 'complete', null, '{"result": 0}')
@@ -77,7 +84,8 @@ create function test.try_to_end(worker uuid, workflow uuid) returns text languag
 declare
     _claimed currant.claimed;
 begin
-    select * into strict _claimed from currant.claim(worker, '{ends_flows}', 0, 10) as c where c.execution_id = workflow;
+    select * into strict _claimed
+    from currant.claim(worker, '{ends_flows}', 0, 10) as c where c.execution_id = workflow;
     perform currant.signal(workflow, 'again');
     return currant.advance(
         worker, workflow, _claimed.token, _claimed.last_event,
@@ -96,11 +104,18 @@ select is(
 );
 select is((currant.status(:'busy')).status, 'completed', 'then it has ended');
 select results_eq(
-    format($$ select is_applied, count(*) from currant.workflow_signals where execution_id = %L group by is_applied order by 1 $$, :'busy'),
+    format(
+        $$ select is_applied, count(*) from currant.workflow_signals where execution_id = %L group by 1 order by 1 $$,
+        :'busy'
+    ),
     $$ values (false, 1::bigint), (true, 3) $$, 'what it did not read can be seen'
 );
 select throws_ok(
-    format($$ select currant.advance(%L, %L, 1, 0, '{}', '[{"kind": "complete", "event": 1}, {"kind": "fail", "event": 1}]') $$, :'worker', :'open'),
+    format(
+        $$ select currant.advance(
+            %L, %L, 1, 0, '{}', '[{"kind": "complete", "event": 1}, {"kind": "fail", "event": 1}]'
+        ) $$, :'worker', :'open'
+    ),
     '22023', null, 'nothing ends twice'
 );
 

@@ -46,7 +46,10 @@ select results_eq(
     $$ values (1, 1) $$, 'the workflow is there for another activation, with its inbox'
 );
 select is(
-    (select currant.advance(:'worker', :'id', token, 1, array[:arrival], test.step(2, 2)) from currant.resume(:'worker')),
+    (
+        select currant.advance(:'worker', :'id', token, 1, array[:arrival], test.step(2, 2))
+        from currant.resume(:'worker')
+    ),
     'accepted', 'which may be accepted'
 );
 
@@ -55,7 +58,10 @@ select currant.signal(:'id', 's') as arrival \gset
 select token from currant.claim(:'worker', '{words}', 0, 1) \gset
 select currant.signal(:'id', 'unread') as unread \gset
 select is(
-    currant.advance(:'worker', :'id', :token, 2, array[:arrival], jsonb_build_array(test.command(null, 'complete', null, null, 3))),
+    currant.advance(
+        :'worker', :'id', :token, 2, array[:arrival],
+        jsonb_build_array(test.command(null, 'complete', null, null, 3))
+    ),
     'refused', 'an end with a signal unread: refused'
 );
 select is((currant.status(:'id')).status, 'suspended', 'it has not ended');
@@ -88,12 +94,18 @@ select throws_ok(
     'or no arrivals'
 );
 select is(
-    currant.advance(:'worker', :'id', :token, 3, array[:unread], jsonb_build_array(test.command(null, 'complete', null, '{"result": 7}', 4))),
+    currant.advance(
+        :'worker', :'id', :token, 3, array[:unread],
+        jsonb_build_array(test.command(null, 'complete', null, '{"result": 7}', 4))
+    ),
     'accepted', 'after an error nothing has happened, and the lease still holds'
 );
 select is(currant.result(:'id'), '7', 'the workflow has ended');
 select is(
-    currant.advance(:'worker', :'id', :token, 3, array[:unread], jsonb_build_array(test.command(null, 'complete', null, '{"result": 8}', 4))),
+    currant.advance(
+        :'worker', :'id', :token, 3, array[:unread],
+        jsonb_build_array(test.command(null, 'complete', null, '{"result": 8}', 4))
+    ),
     'already', 'a repeated end: already'
 );
 select is(currant.advance(:'worker', :'id', :token - 1, 2, '{}', '[]'), 'lost', 'anything else after the end: lost');

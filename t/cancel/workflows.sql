@@ -86,7 +86,8 @@ select test.activate(:'worker', :'parent', jsonb_build_array(
     test.child(1, '00000000-0000-7000-8000-0000000000c1'), test.child(2, '00000000-0000-7000-8000-0000000000c2'),
     test.child(3, '00000000-0000-7000-8000-0000000000c3'), test.command(4, 'timer', null, '{"seconds": 60}')
 )) as word \gset
-create temporary table leased as select execution_id as id, token from currant.claim(:'worker', '{cancel_tasks_of_flows}', 2);
+create temporary table leased as
+select execution_id as id, token from currant.claim(:'worker', '{cancel_tasks_of_flows}', 2);
 select currant.complete(:'worker', id, token, '1') as word from leased where id::text like '%c1' \gset
 select currant.cancel(:'parent') as word \gset
 select is(

@@ -46,8 +46,9 @@ select results_eq(
 select lives_ok(
     format($$ select currant.claim(%L, '{hints}', 5, 0, %L) $$, :'worker', h.hints), format('harmless: %s', h.hints)
 )
-from (values ('{}'), ('{"marks": {}}'), ('{"marks": {"hints": null}}'), ('{"marks": {"hints": {"t": []}}}'), ('{"other": 1}'))
-as h (hints);
+from (values
+    ('{}'), ('{"marks": {}}'), ('{"marks": {"hints": null}}'), ('{"marks": {"hints": {"t": []}}}'), ('{"other": 1}')
+) as h (hints);
 
 create function test.waiting(worker uuid) returns timestamptz language sql as $$
     select w.waiting_until from currant.workers as w where w.id = waiting.worker

@@ -44,7 +44,9 @@ select is((currant.status(:'id')).status, 'suspended', 'it is suspended');
 -- Many events, one activation.
 select count(currant.signal(:'id', 'many', to_jsonb(n))) from generate_series(1, 20) as n \gset
 select results_eq(
-    format($$ select jsonb_path_query_array(inbox, '$[*].payload') from currant.claim(%L, '{wake}', 0, 5) $$, :'worker'),
+    format(
+        $$ select jsonb_path_query_array(inbox, '$[*].payload') from currant.claim(%L, '{wake}', 0, 5) $$, :'worker'
+    ),
     array[(select jsonb_agg(n) from generate_series(1, 20) as n)],
     'all events that have arrived come with one claim, in the order of their arrival'
 );

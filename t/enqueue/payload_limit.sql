@@ -38,7 +38,10 @@ select throws_ok(
     'so is an error'
 );
 select throws_ok(
-    format($$ select currant.heartbeat(%L, array[%L]::uuid[], array[%s]::bigint[], array[test.big()]) $$, :'worker', :'task', :token),
+    format(
+        $$ select currant.heartbeat(%L, array[%L]::uuid[], array[%s]::bigint[], array[test.big()]) $$,
+        :'worker', :'task', :token
+    ),
     'KR005', null, 'so are heartbeat details'
 );
 select throws_ok(

@@ -79,7 +79,9 @@ select ok(
 create function test.delay_after(what text) returns interval language plpgsql as $$
 declare
     _worker uuid := test.worker('delay');
-    _id uuid := currant.enqueue('f', '{}', '{"queue": "delay", "retry_delay": 1000, "retry_max_delay": "1 hour", "timeout": 10}');
+    _id uuid := currant.enqueue(
+        'f', '{}', '{"queue": "delay", "retry_delay": 1000, "retry_max_delay": "1 hour", "timeout": 10}'
+    );
 begin
     perform currant.claim(_worker, '{delay}', 1);
     perform test.pass(case what when 'timeout' then interval '20 seconds' else '31 seconds' end);

@@ -28,7 +28,9 @@ select is((currant.tick('due')).done, 1, 'what was due long ago is found');
 select is((currant.tick('recover')).done, 0, 'the other duty leaves it alone');
 
 -- In rounds.
-select count(*) from currant.enqueue_many('f', array_fill('{}'::jsonb, array[1200]), '{"queue": "due_many", "delay": 1}') \gset
+select count(*) from currant.enqueue_many(
+    'f', array_fill('{}'::jsonb, array[1200]), '{"queue": "due_many", "delay": 1}'
+) \gset
 select test.pass('5 seconds');
 select results_eq(
     $$ select done, more from currant.tick('due') $$, $$ values (500, true) $$,

@@ -24,7 +24,10 @@ select is(test.recover(:'healthy'), 0, 'a worker has its timeout for a heartbeat
 select test.pass('2 seconds');
 select is(test.recover(:'healthy'), 1, 'over it, its work is taken from it');
 select ok(
-    (select not is_alive and died_at = '2030-01-01 00:00:31+00' from currant.worker_heartbeats where worker_id = :'worker'),
+    (
+        select not is_alive and died_at = '2030-01-01 00:00:31+00'
+        from currant.worker_heartbeats where worker_id = :'worker'
+    ),
     'and it is declared dead'
 );
 select is((select died_at from currant.workers where id = :'healthy'), null, 'another is not');
@@ -112,7 +115,10 @@ select ok(
     'the living are not'
 );
 select is(
-    (select count(*) from currant.leases as l where not exists (select from currant.workers as w where w.id = l.worker_id)),
+    (
+        select count(*) from currant.leases as l
+        where not exists (select from currant.workers as w where w.id = l.worker_id)
+    ),
     0::bigint, 'nobody is forgotten who still holds something'
 );
 

@@ -84,7 +84,10 @@ select token from currant.claim(:'worker', '{deadline}', 0, 1) \gset
 select test.later('11 seconds');
 select is((currant.status(:'active')).status, 'running', 'a workflow is not ended in the middle of an activation');
 select is(
-    currant.advance(:'worker', :'active', :token, 1, array[:arrival], jsonb_build_array(test.command(null, 'complete', null, '{"result": 1}', 2))),
+    currant.advance(
+        :'worker', :'active', :token, 1, array[:arrival],
+        jsonb_build_array(test.command(null, 'complete', null, '{"result": 1}', 2))
+    ),
     'accepted', 'which may be its last'
 );
 select is((currant.status(:'active')).status, 'completed', 'then it has completed in time');

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.fixtures import DurableServer
 from tests.support.worker_database import Database, until
 from tests.support.worker_gates import Gate
 from tests.support.worker_process import WorkerProcess
+from tests.support.worker_proxy import Proxy
 
 ENDED = "select count(*) = (select count(*) from currant.executions) from currant.outcomes"
 ACT = (
@@ -59,31 +61,45 @@ def test_each_connection_of_a_worker_is_made_again(
     assert worker.lines("database connection lost")
 
 
+@pytest.fixture
+def proxy(database_url: str, tmp_path: Path) -> Iterator[Proxy]:
+    """A way to the test's database that can be cut."""
+    with tempfile.TemporaryDirectory() as directory:  # a socket's path has to be short
+        proxy = Proxy(database_url, Path(directory))
+        yield proxy
+        proxy.close()
+
+
 @pytest.mark.parametrize("is_committed", [False, True], ids=["rolled back", "committed"])
 @pytest.mark.parametrize("table", ["leases", "outcomes"])
 def test_a_connection_lost_within_a_commit_loses_and_repeats_nothing(
-    database: Database, gate: MakeGate, start: StartProcess, table: str, is_committed: bool
+    database: Database,
+    gate: MakeGate,
+    start: StartProcess,
+    proxy: Proxy,
+    table: str,
+    is_committed: bool,
 ) -> None:
     """The worker cannot know whether its claim or its completion was stored."""
     way = gate()
     way.at_insert(table, at_commit=True)
-    worker = start(CURRANT_WORKER_HEARTBEAT_TIMEOUT="10")
+    worker = start(CURRANT_WORKER_HEARTBEAT_TIMEOUT="10", CURRANT_DATABASE_URL=proxy.url)
     way.close()
     execution = database.value(ACT, "it", 0)
-    pid = way.wait_for_somebody()
+    way.wait_for_somebody()
 
     if is_committed:
-        # Its client is gone, but the backend finishes what it was doing.
-        worker.cut_off(pid)
+        proxy.cut()
+        until(lambda: worker.lines("database connection lost"))
         way.open()
     else:
-        cut(database, pid)
-        way.open()
+        way.break_off()
 
     database.until(ENDED)
     assert database.value("select currant.result(%s)", execution) == "it done at attempt 1"
     assert database.value("select count(*) from effects") == 2
     assert database.rows("select * from currant.attempts") == []
+    until(lambda: worker.lines("completed act"))
     assert len(worker.lines("completed act")) == 1
 
 
@@ -169,6 +185,7 @@ def test_a_server_that_goes_down_and_comes_back(
         assert database.value("select count(*) from currant.workers") == 0
         database.close()
     finally:
+        gate.remove()
         worker.clean_up()
         print(worker.log())
 

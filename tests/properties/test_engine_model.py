@@ -58,6 +58,9 @@ DEEDS = {
 COMMANDS = ("task", "timer", "cancel", "signal", "queue", "task", "timer", "cancel", "task", "task")
 
 
+VERBS = ("complete", "fail", "complete", "fail", "release")
+
+
 class Sessions:
     """The sessions of all examples, since opening them takes longer than an example."""
 
@@ -101,7 +104,7 @@ class Engine(RuleBasedStateMachine):
         self.ledger = Ledger()
         self.ids = 0
 
-    @initialize(asked=st.integers(1, 6))
+    @initialize(asked=st.integers(2, 9))
     def start(self, asked: int) -> None:
         self.sessions.reset()
         self.apps = [Party(session) for session in self.sessions.apps]
@@ -207,8 +210,11 @@ class Engine(RuleBasedStateMachine):
         if not self.is_admitted(crew):
             return
         stopped = set(self.ledger.stopped)
-        leases = crew.worker.claim(which % 5, which // 5 % 5)
+        leases = crew.worker.claim(4 - which % 5, 4 - which // 5 % 5)
         assert not stopped & {lease.execution_id for lease in leases if lease.kind == "task"}
+        if not leases and not crew.is_open:
+            pass_time(self.observer, which % 8)
+            crew.session.call("tick")
         # Now and then the answer is lost.
         if which % 11:
             crew.held += leases
@@ -219,10 +225,10 @@ class Engine(RuleBasedStateMachine):
             crew.held = crew.session.rows("resume", crew.worker.id)
 
     def worker_ends_a_task(self, who: int, which: int) -> None:
-        crew, verb = self.crews[who], ("complete", "fail", "complete", "fail", "release")[which % 5]
+        crew, verb = self.busy(who, "task"), VERBS[which % len(VERBS)]
         tasks = crew.holds("task")
         if not tasks:
-            self.worker_claims(who, which)
+            self.worker_claims(self.crews.index(crew), which)
             return
         lease = self.pick(tasks, which)
         word = crew.say(verb, lease, self.ledger)
@@ -236,11 +242,11 @@ class Engine(RuleBasedStateMachine):
         crew.say_many("fail" if which % 2 else "complete", crew.holds("task"), self.ledger, error)
 
     def worker_advances_a_workflow(self, who: int, which: int) -> None:
-        crew = self.crews[who]
+        crew = self.busy(who, "workflow")
         if not self.is_admitted(crew):
             return
         if not crew.holds("workflow"):
-            self.worker_claims(who, which)
+            self.worker_claims(self.crews.index(crew), which)
             return
         lease = self.pick(crew.holds("workflow"), which)
         commands = self.commands(lease, which)
@@ -259,7 +265,7 @@ class Engine(RuleBasedStateMachine):
             crew.refusals.append(lease.execution_id)
 
     def worker_gives_a_workflow_back(self, who: int, which: int) -> None:
-        crew = self.crews[who]
+        crew = self.busy(who, "workflow")
         if crew.holds("workflow") and self.is_admitted(crew):
             lease = self.pick(crew.holds("workflow"), which)
             if which % 3 == 0:
@@ -360,6 +366,12 @@ class Engine(RuleBasedStateMachine):
         elif which % 8 == 1:
             commands.append({"kind": "fail", "payload": {"error": {"type": "E"}}})
         return commands
+
+    def busy(self, who: int, kind: str) -> Crew:
+        """A worker that holds something of the kind, if any does."""
+        able = [crew for crew in self.crews if crew.holds(kind)]
+        crew: Crew = self.pick(able or self.crews, who)
+        return crew
 
     def heartbeat(self, crew: Crew) -> None:
         """Send one from another connection than the worker's own, as workers do."""
