@@ -186,6 +186,7 @@ class Activations:
         self._drainers = 0
         self._is_flush_due = False
         self._closing: deque[Instance] = deque()
+        self._being_closed: dict[int, tuple[Instance, float]] = {}
         self._reader: psycopg.AsyncConnection[Any] | None = None
         self._fetches: set[asyncio.Task[None]] = set()
         self._watcher: asyncio.Task[None] | None = None
@@ -318,16 +319,22 @@ class Activations:
             activation = job.run(self._host.max_payload_bytes)
             self._running.pop(job.claimed.token, None)
             if job.is_given_up:
-                return  # another thread has taken this one's place
+                # It came back after all, but another thread has taken this one's place.
+                if job.instance is not None:
+                    job.instance.close()
+                return
             self._finished.append((job, activation))
             if not self._is_flush_due:
                 self._is_flush_due = True
                 self._loop.call_soon_threadsafe(self._flush)
         while True:
             try:
-                self._closing.popleft().close()
+                instance = self._closing.popleft()
             except IndexError:
                 break
+            self._being_closed[id(instance)] = (instance, time.monotonic())
+            instance.close()
+            self._being_closed.pop(id(instance), None)
 
     def _flush(self) -> None:
         self._is_flush_due = False
@@ -351,6 +358,9 @@ class Activations:
             ]
             if self._waiting and len(slow) >= self._drainers and self._drainers < _MOST_THREADS:
                 self._add_drainer()
+            for closing, since in list(self._being_closed.values()):
+                if now - since > limit:
+                    closing.interrupt()
             for job in slow:
                 instance, took = job.instance, now - job.started
                 if instance is None:
@@ -375,8 +385,6 @@ class Activations:
         # It blocks outside Python. Its thread is left to itself.
         job.is_given_up = True
         self._running.pop(job.claimed.token, None)
-        self._committing[job.claimed.token] = job
-        job.instance = None
         reason = f"the workflow's code blocked and could not be stopped; it was at\n{stack}"
         self._host.activated(job.claimed, _blocked(job.claimed, errors.storable(reason)), None)
         if self._drainers < 2 * _MOST_THREADS:

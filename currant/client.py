@@ -21,7 +21,7 @@ from currant import codec, connections, database, errors, models
 from currant.connections import Patience, Pools, Source
 from currant.handles import Handle
 from currant.settings import Settings
-from currant.waiting import pauses
+from currant.waiting import pauses, wait_sync
 from currant.workflow import api
 
 T = TypeVar("T")
@@ -263,16 +263,36 @@ class Client:
         _refuse_in_workflow()
         limit = None if timeout is None else _seconds(timeout)
         deadline = None if limit is None else time.monotonic() + limit
-        for pause in pauses(is_told=False):
+        state = self.status_sync(execution)
+        if not state.status.is_end:
+            if not self._wait_for_end_sync(Handle(execution), deadline):
+                raise _timed_out(execution, limit)
             state = self.status_sync(execution)
-            if state.status.is_end:
-                return _outcome(state, decode)
-            if deadline is not None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise _timed_out(execution, limit)
-                pause = min(pause, left)
-            time.sleep(pause)
+        return _outcome(state, decode)
+
+    def _wait_for_end_sync(self, execution: str, deadline: float | None) -> bool:
+        patience = Patience(self._pools.source, self._patience)
+        while True:
+            try:
+                with self._pools.waiting_connection() as (connection, is_told):
+                    patience = Patience(self._pools.source, self._patience)
+                    if connection is not None:
+                        return wait_sync(connection, execution, deadline, is_told=is_told)
+                    return self._poll_for_end(execution, deadline)
+            except psycopg.Error as error:
+                delay = patience.next_delay(error)
+            if deadline is not None and time.monotonic() + delay > deadline:
+                return False
+            time.sleep(delay)
+
+    def _poll_for_end(self, execution: str, deadline: float | None) -> bool:
+        for pause in pauses(is_told=False):
+            if self.perform_sync(database.watch(execution)).is_end:
+                return True
+            left = pause if deadline is None else min(pause, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            time.sleep(left)
         raise AssertionError("pauses never end")
 
 

@@ -84,6 +84,11 @@ class Source:
             url, settings=self.settings, application_name=self.application_name
         )
 
+    @property
+    def is_told(self) -> bool:
+        """Whether notifications reach the connections that `open` gives."""
+        return self._url is not None and self._listen_url == self._url
+
     def open_sync(self) -> psycopg.Connection[Any]:
         """`open` for code without an event loop."""
         url = self._url
@@ -244,6 +249,7 @@ class Pools:
         self._pid = os.getpid()
         self._by_loop: dict[asyncio.AbstractEventLoop, AsyncPool] = {}
         self._sync = SyncPool(self.source)
+        self._waiting = threading.BoundedSemaphore(_MAX_SYNC_CONNECTIONS)
 
     # After a fork the sockets are the parent's. They are neither used nor closed here, and kept,
     # so that no destructor says goodbye to the server in the parent's name.
@@ -268,6 +274,24 @@ class Pools:
         """The pool for code without an event loop."""
         self._check_process()
         return self._sync
+
+    @contextmanager
+    def waiting_connection(self) -> Iterator[tuple[psycopg.Connection[Any] | None, bool]]:
+        """A connection for one thread to wait on, and whether notifications reach it.
+
+        It is none of the pool's, so that those who wait do not keep others from working. There is
+        none if as many threads wait already.
+        """
+        self._check_process()
+        slots = self._waiting
+        if not slots.acquire(blocking=False):
+            yield None, False
+            return
+        try:
+            with self.source.open_sync() as connection:
+                yield connection, self.source.is_told
+        finally:
+            slots.release()
 
     async def close(self) -> None:
         """Close the connections of the running loop and those of threads."""

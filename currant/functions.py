@@ -427,7 +427,11 @@ class Function(Generic[P, C, R]):
 
 
 def _settings_of_process() -> Settings:
-    names = ("CURRANT_DEFAULT_RETRIES", "CURRANT_DEFAULT_TIMEOUT")
+    names = (
+        "CURRANT_DEFAULT_RETRIES",
+        "CURRANT_DEFAULT_TIMEOUT",
+        "CURRANT_DEFAULT_WORKFLOW_TIMEOUT",
+    )
     return _settings_for(tuple((name, os.environ.get(name, "")) for name in names))
 
 

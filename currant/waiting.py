@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,6 +27,35 @@ def pauses(*, is_told: bool) -> Iterator[float]:
     while True:
         yield pause
         pause = min(pause * factor, longest)
+
+
+def wait_sync(
+    connection: psycopg.Connection[Any], execution: str, deadline: float | None, *, is_told: bool
+) -> bool:
+    """Wait without an event loop; whether the execution has ended before the deadline.
+
+    Args:
+        connection: for this alone; it may be left listening.
+        deadline: by the monotonic clock, or None.
+        is_told: whether notifications reach the connection.
+    """
+    if is_told:
+        database.run_sync(connection, database.listen(database.ENDED_CHANNEL))
+    watch = database.watch(execution)
+    for pause in pauses(is_told=is_told):
+        if database.run_sync(connection, watch).is_end:
+            return True
+        if deadline is not None:
+            pause = min(pause, deadline - time.monotonic())
+            if pause <= 0:
+                return False
+        if not is_told:
+            time.sleep(pause)
+            continue
+        for notification in connection.notifies(timeout=pause):
+            if notification.payload == execution:
+                break
+    raise AssertionError("pauses never end")
 
 
 class EndListener:

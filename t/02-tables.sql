@@ -76,7 +76,7 @@ insert into wanted values
     'execution_id uuid, queue text, rank integer, timeout interval, version integer, last_event integer, '
     'last_command integer, last_at timestamptz, last_token bigint null, open_children integer, used interval, '
     'active_since timestamptz null, is_deadline_armed boolean, lost_activations integer, refused_ends integer, '
-    'blocked_reason text null',
+    'blocked_reason text null, waits_for text null',
     'workflows_pkey');
 
 select bag_eq(

@@ -4,7 +4,7 @@ begin;
 
 \ir lib/helpers.psql
 
-select plan(9);
+select plan(10);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('watch') as worker \gset
@@ -26,8 +26,11 @@ select test.pass('2 hours');
 select (currant.tick('recover')).done \gset
 select is(test.watched(:'id'), null, 'tick forgets who has not come back');
 
+select currant.watch(:'id') as status \gset
 select token from currant.claim(:'worker', '{watch}', 1) \gset
-select currant.complete(:'worker', :'id', :token, '1') as word \gset
+select is(currant.complete(:'worker', :'id', :token, '1'), 'accepted', 'what is watched ends as anything else');
+select test.pass('2 hours');
+select (currant.tick('recover')).done \gset
 select is(currant.watch(:'id'), 'completed', 'of what has ended it says how');
 select is(test.watched(:'id'), null, 'and nobody needs to watch');
 select throws_ok($$ select currant.watch(gen_random_uuid()) $$, 'KR004', null, 'what does not exist cannot be watched');

@@ -12,6 +12,7 @@ from types import TracebackType
 import click
 
 from currant.cli.terminal import has_colour, one_line
+from currant.workflow.logs import ReplayFilter
 
 LEVELS = ("debug", "info", "warning", "error")
 _COLOURS = {
@@ -27,6 +28,7 @@ def configure(level: str) -> None:
     """Send the records of the program, the application's own included, to stderr."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(is_coloured=has_colour(sys.stderr)))
+    handler.addFilter(ReplayFilter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # What asyncio says about its selector helps nobody.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, logging.getLevelName(level.upper())))

@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(16);
+select plan(18);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('hints') as worker \gset
@@ -58,6 +58,15 @@ select is_empty(
     format($$ select * from currant.claim(%L, '{hints}', 5, 0, '{"wait": 5}') $$, :'worker'), 'who finds nothing'
 );
 select is(test.waiting(:'worker'), '2030-01-01 00:00:05+00', 'may declare that it waits');
+select lives_ok(
+    $$ select currant.enqueue('f', '{}', '{"queue": "hints", "id": "00000000-0000-7000-8000-0000000000a8"}') $$,
+    'work that comes meanwhile is announced'
+);
+select lives_ok(
+    $$ select currant.enqueue('f', '{}', '{"queue": "hints", "id": "00000000-0000-7000-8000-0000000000a9", "delay": 1}') $$,
+    'and work that will be due before it looks again'
+);
+select currant.cancel(('00000000-0000-7000-8000-0000000000' || n)::uuid) as word from (values ('a8'), ('a9')) as v (n);
 select is_empty(
     format($$ select * from currant.claim(%L, '{hints}', 5) $$, :'worker'), 'the next claim without the hint'
 );

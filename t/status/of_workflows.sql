@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(16);
+select plan(18);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('flows') as worker \gset
@@ -62,6 +62,13 @@ select is(
 select is(test.line(:'id'), 'failed, attempt 1, started 00:05, waits for nothing', 'failed');
 select is((currant.status(:'id')).error, '{"type": "E", "message": "m"}', 'with its error');
 select is((currant.status(:'id')).finished_at, '2030-01-01 00:11:07+00', 'and the time of its end');
+
+select currant.enqueue('w', '{}', '{"queue": "flows", "kind": "workflow"}') as saying \gset
+select test.activate(:'worker', :'saying', '[]', '{"waits_for": "signal approve"}') as word \gset
+select is((currant.status(:'saying')).waits_for, 'signal approve', 'a workflow may say itself what it waits for');
+select currant.signal(:'saying', 's') as arrival \gset
+select test.activate(:'worker', :'saying') as word \gset
+select is((currant.status(:'saying')).waits_for, 'a signal', 'which holds until its next activation');
 
 select * from finish();
 rollback;

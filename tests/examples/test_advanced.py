@@ -3,8 +3,7 @@
 import pytest
 
 from currant import Client, Handle, send_signal
-from tests.examples.advanced import options
-from tests.examples.conftest import Shell
+from tests.examples.shell import Shell
 
 
 @pytest.mark.parametrize(
@@ -56,20 +55,17 @@ async def test_new_code_leaves_running_orders_on_their_old_path(
     assert "SMS to +44 20 7946 0000: Order confirmed!" in second.output
 
 
-async def test_options_of_a_call_come_before_those_of_the_function(
-    shell: Shell, client: Client
-) -> None:
-    shell.add("advanced/options.py")
+def test_options_of_a_call_come_before_those_of_the_function(shell: Shell) -> None:
+    shell.add("advanced/options.py", "advanced/options_client.py")
     shell.worker("--app", "options", "-q", "orders")
 
-    task_id = await options.send_email.options(queue="high-priority", priority=10).queue(
-        to="vip@example.com", subject="Urgent", body="..."
-    )
-    order = await options.risky_order.queue(order_id="o1")
-    await order.result(timeout=10)
+    email, order = shell.run("python options_client.py").split()
+    assert shell.ended(order) == "completed"
 
-    state = await task_id.state()
-    assert (state.queue, state.priority, state.status) == ("high-priority", 10, "pending")
+    placed = shell.sql.execute(
+        "select queue, priority, status from currant.execution_status where id = %s", [email]
+    )
+    assert placed.fetchone() == ("high-priority", 10, "pending")
     timeout = shell.one(
         "select extract(epoch from timeout)::integer from currant.executions where parent_id = %s",
         order,

@@ -1,19 +1,26 @@
 """The quick start, word for word: users' files, users' commands."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
 
-from tests.examples.conftest import Shell
+from tests.examples.shell import Shell
 
 
 @pytest.fixture
-def url(empty_database_url: str) -> str:
-    """Nothing is deployed yet."""
-    return empty_database_url
+def empty_shell(tmp_path: Path, empty_database_url: str) -> Iterator[Shell]:
+    """A shell on a database to which nothing is deployed."""
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        shell = Shell(tmp_path, empty_database_url, connection)
+        yield shell
+        shell.stop_all()
 
 
-def test_quick_start_runs_as_it_stands(shell: Shell) -> None:
+def test_quick_start_runs_as_it_stands(empty_shell: Shell) -> None:
+    shell = empty_shell
     shell.add("quickstart/app.py", "quickstart/client.py")
 
     shell.run("currant migrate")
@@ -41,7 +48,6 @@ def test_quick_start_runs_as_it_stands(shell: Shell) -> None:
 
 def test_one_worker_serves_several_queues(shell: Shell) -> None:
     shell.add("quickstart/app.py", "quickstart/client.py")
-    shell.run("currant migrate")
 
     shell.worker("-q", "emails", "-q", "orders")
     printed = shell.run("python client.py")
@@ -52,7 +58,6 @@ def test_one_worker_serves_several_queues(shell: Shell) -> None:
 
 def test_what_was_cancelled_never_runs(shell: Shell) -> None:
     shell.add("quickstart/app.py", "quickstart/client.py")
-    shell.run("currant migrate")
     task, workflow = re.findall(r"enqueued: (\S+)", shell.run("python client.py"))
 
     shell.run(f"currant cancel {task}")

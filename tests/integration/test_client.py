@@ -76,9 +76,9 @@ class Worker:
         item = Failure(claimed.execution_id, claimed.token, error)
         assert self._run(database.fail_many(self.id, [item])) == ["accepted"]
 
-    def is_watched(self) -> bool:
-        found = self._connection.execute("select count(*) from currant.watchers").fetchone()
-        return found is not None and bool(found[0])
+    def watched(self) -> list[UUID]:
+        found = self._connection.execute("select w.execution_id from currant.watchers as w")
+        return [row[0] for row in found.fetchall()]
 
     def close(self) -> None:
         self._connection.close()
@@ -258,7 +258,7 @@ async def test_arguments_over_the_limit_are_refused() -> None:
 async def test_a_result_is_waited_for_and_typed(worker: Worker) -> None:
     handle = await charge.queue(5)
     result = asyncio.create_task(handle.result())
-    await until(worker.is_watched)
+    await until(worker.watched)
     [claimed] = worker.claim("money")
     receipt = Receipt(uuid4(), datetime.now(UTC))
 
@@ -287,7 +287,7 @@ async def test_run_enqueues_and_waits(worker: Worker) -> None:
 async def test_many_can_wait_at_once(worker: Worker) -> None:
     handles = await plain.queue_many({"n": n} for n in range(50))
     results = asyncio.gather(*(handle.result() for handle in handles))
-    await until(worker.is_watched)
+    await until(worker.watched)
 
     for claimed in worker.claim("default"):
         _, kwargs = plain.decode_call(claimed.args)
@@ -465,6 +465,45 @@ def test_threads_share_the_client() -> None:
         thread.join()
 
     assert len(set(handles)) == 200
+
+
+def test_many_threads_can_wait_at_once(sync_client: Client, worker: Worker) -> None:
+    handles = plain.queue_many_sync([{"n": n} for n in range(25)])
+    results: dict[str, int] = {}
+
+    def wait(handle: Handle[int]) -> None:
+        results[handle] = handle.result_sync(timeout=60)
+
+    threads = [threading.Thread(target=wait, args=(handle,)) for handle in handles]
+    for thread in threads:
+        thread.start()
+    while len(worker.watched()) < 25:
+        assert all(thread.is_alive() for thread in threads)
+    for claimed in worker.claim("default"):
+        worker.complete(claimed, str(plain.decode_call(claimed.args)[1]["n"]))
+    for thread in threads:
+        thread.join(30)
+
+    assert [results[handle] for handle in handles] == list(range(25))
+
+
+@pytest.mark.parametrize("listen_url", [None, "off"])
+def test_a_thread_waits_whether_or_not_it_is_told(
+    listen_url: str | None, database_url: str, worker: Worker
+) -> None:
+    settings = Settings(database_url=database_url, database_listen_url=listen_url)
+    with Client(settings=settings) as client:
+        handle = plain.queue_sync(3)
+        results: list[Any] = []
+        thread = threading.Thread(target=lambda: results.append(client.result_sync(handle)))
+        thread.start()
+        while not worker.watched():
+            assert thread.is_alive()
+
+        worker.complete(worker.claim("default")[0], "4")
+
+        thread.join(30)
+    assert results == [4]
 
 
 @pytest.mark.usefixtures("sync_client")

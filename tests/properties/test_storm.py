@@ -74,11 +74,10 @@ class Storm:
         session, worker = None, None
         while not self.is_over.is_set():
             try:
-                if session is None or worker is None:
-                    session = Session(self.url)
+                session = session or Session(self.url)
+                if worker is None:
                     worker = Worker(session, ["tasks", "flows"], id=str(identity))
-                    leases = session.rows("resume", identity)
-                    held = {lease.token: lease for lease in leases}
+                    held = {lease.token: lease for lease in session.rows("resume", identity)}
                 if chance.random() < 0.002:
                     # It stops without a word; another takes its place.
                     identity, worker, held = uuid.UUID(int=chance.getrandbits(128)), None, {}
@@ -88,7 +87,7 @@ class Storm:
                 # Every call may be repeated over the next connection.
                 if session is not None:
                     session.close()
-                session = None
+                session = worker = None
             except psycopg.Error as error:
                 if error.sqlstate != "KR002":
                     raise

@@ -45,10 +45,15 @@ class Proxy:
                 client.close()
                 continue
             self._pairs.append((client, server))
-            for source, sink in ((client, server), (server, client)):
-                thread = threading.Thread(target=_copy, args=(source, sink), daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            self._copy(client, server, with_end=False)
+            self._copy(server, client, with_end=True)
+
+    def _copy(self, source: socket.socket, sink: socket.socket, *, with_end: bool) -> None:
+        thread = threading.Thread(
+            target=_copy, args=(source, sink), kwargs={"with_end": with_end}, daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
 
     def cut(self) -> None:
         """Cut all connections on the client's side; what was sent is still done and answered."""
@@ -72,7 +77,9 @@ class Proxy:
                 one.close()
 
 
-def _copy(source: socket.socket, sink: socket.socket) -> None:
+def _copy(source: socket.socket, sink: socket.socket, *, with_end: bool) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(_CHUNK):
             sink.sendall(data)
+        if with_end:
+            sink.shutdown(socket.SHUT_RDWR)
