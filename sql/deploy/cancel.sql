@@ -65,8 +65,8 @@ begin
                 );
                 return 'cancelled';
             end if;
-            raise exception using errcode = 'KR000', message = 'not idle any more';
-        exception when sqlstate 'KR000' then
+            raise exception using errcode = 'KR099', message = 'not idle any more';
+        exception when sqlstate 'KR099' then
             null;
         end;
     end if;

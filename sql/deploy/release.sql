@@ -21,7 +21,7 @@ begin atomic
 end;
 
 comment on function currant.release(uuid, uuid, bigint, text) is
-'release_many for one lease: returns accepted, lost or busy. Errors: KR008.';
+'release_many for one lease: returns accepted, lost, already or busy. Errors: KR008.';
 
 revoke all on function currant.release(uuid, uuid, bigint, text) from public;
 grant execute on function currant.release(uuid, uuid, bigint, text) to currant_worker, currant_admin;

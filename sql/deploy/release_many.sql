@@ -199,7 +199,7 @@ end
 $$;
 
 comment on function currant.release_many(uuid, uuid[], bigint[], text[]) is
-'Gives leases back without counting the attempt: at once for another claim, or, with a reason (such as a function this worker does not know), later, the reason visible in status; register_worker of a worker that knows the function makes it ready before that. A task whose cancellation was asked for ends as cancelled. Returns accepted, lost (nothing to give back, also for a repeated call) or busy (send it again) for each. Errors: 22023, KR008.';
+'Gives leases back without counting the attempt: at once for another claim, or, with a reason (such as a function this worker does not know), later, the reason visible in status; register_worker of a worker that knows the function makes it ready before that. A task whose cancellation was asked for ends as cancelled. Returns one word for each: accepted, lost (nothing to give back, also for a repeated call), already (this lease has ended the task) or busy (send it again). Errors: 22023, KR008.';
 
 revoke all on function currant.release_many(uuid, uuid[], bigint[], text[]) from public;
 grant execute on function currant.release_many(uuid, uuid[], bigint[], text[]) to currant_worker, currant_admin;

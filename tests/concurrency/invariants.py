@@ -190,7 +190,6 @@ def check_at_the_end(session: Session) -> None:
 def _contradictions(session: Session, sentences: dict[str, str]) -> dict[str, list[Any]]:
     # One round trip tells whether there is any; then each query shows its rows.
     doubts = " union all ".join(
-        f"select $${sentence}$$ where exists ({query})"
-        for sentence, query in sentences.items()
+        f"select $${sentence}$$ where exists ({query})" for sentence, query in sentences.items()
     )
     return {row[0]: session.execute(sentences[row[0]]) for row in session.execute(doubts)}

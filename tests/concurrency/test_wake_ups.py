@@ -118,7 +118,9 @@ def test_two_claims_that_meet_a_locked_workflow_wait_for_nobody(
     assert [found.execution_id for found in claim_soon(observer, workers[1])] == [other]
 
 
-def test_an_end_is_refused_while_a_signal_is_unread(lease: Any, app: Session, worker: Worker) -> None:
+def test_an_end_is_refused_while_a_signal_is_unread(
+    lease: Any, app: Session, worker: Worker
+) -> None:
     app.call("signal", lease.execution_id, "s")
 
     assert worker.end(lease) == "refused"
@@ -153,9 +155,7 @@ def test_children_that_end_during_the_parent_s_commit_are_each_told_once(
     assert worker.advance(parent) == "accepted"
     for child in children[1:3]:
         others.append(
-            other_worker.session.call(
-                "complete", worker.id, child.execution_id, child.token, None
-            )
+            other_worker.session.call("complete", worker.id, child.execution_id, child.token, None)
         )
     worker.session.commit()
     other_worker.session.commit()

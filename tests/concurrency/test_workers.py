@@ -86,9 +86,7 @@ def test_a_worker_that_is_being_declared_dead_gets_no_lease(
     with pytest.raises(psycopg.Error) as error:
         claim.result()
     assert error.value.sqlstate == "KR002"
-    assert observer.value(
-        "select count(*) = 0 from currant.leases where worker_id = %s", dying.id
-    )
+    assert observer.value("select count(*) = 0 from currant.leases where worker_id = %s", dying.id)
 
 
 def test_a_heartbeat_waits_only_for_the_decision_about_its_own_worker(

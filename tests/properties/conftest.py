@@ -16,7 +16,10 @@ settings.register_profile(
     suppress_health_check=list(HealthCheck),
 )
 settings.register_profile(
-    "nightly", settings.get_profile("quick"), max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000")), stateful_step_count=120
+    "nightly",
+    settings.get_profile("quick"),
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000")),
+    stateful_step_count=120,
 )
 
 

@@ -88,9 +88,7 @@ class Sessions:
         """Empty the database, and let every draw of a random number repeat itself."""
         for session in self.all:
             session.execute("rollback; select setseed(0.5)")
-        self.observer.execute(
-            f"{self._tables}; insert into currant.ticker default values"
-        )
+        self.observer.execute(f"{self._tables}; insert into currant.ticker default values")
         self.observer.execute("update public.clock set at = %s", self._start)
 
 

@@ -20,11 +20,7 @@ from tests.concurrency.support import Observer, Session, Worker, cancel, stop_th
 
 STORM_SECONDS = float(os.environ.get("STORM_SECONDS", "8"))
 WORKERS, APPS = 4, 3
-OPTIONS = {
-    "retries": 2,
-    "retry_delay": 0.05,
-    "timeout": 60,
-}
+OPTIONS = {"retries": 2, "retry_delay": 0.05, "timeout": 60}
 
 
 class Storm:
@@ -76,9 +72,11 @@ class Storm:
             try:
                 session = session or Session(self.url)
                 if worker is None:
-                    worker = Worker(session, ["tasks", "flows"], id=str(identity))
+                    worker = Worker(
+                        session, ["tasks", "flows"], id=str(identity), heartbeat_timeout=2
+                    )
                     held = {lease.token: lease for lease in session.rows("resume", identity)}
-                if chance.random() < 0.002:
+                if chance.random() < 0.01:
                     # It stops without a word; another takes its place.
                     identity, worker, held = uuid.UUID(int=chance.getrandbits(128)), None, {}
                     continue
@@ -112,11 +110,13 @@ class Storm:
     def _work(self, worker: Worker, held: dict[int, Any], chance: random.Random) -> None:
         if chance.random() < 0.3:
             worker.session.call("tick")
-        if chance.random() < 0.1:
+        if chance.random() < 0.3:
             worker.heartbeat(*held.values())
         if len(held) < 5:
             held |= {lease.token: lease for lease in worker.claim(3, 3)}
         for lease in list(held.values()):
+            if chance.random() < 0.3:
+                continue
             if lease.kind == "task":
                 word = chance.choices(("complete", "fail", "release"), (8, 2, 1))[0]
                 answer = getattr(worker, word)(lease)
@@ -133,14 +133,8 @@ class Storm:
         number, commands = lease.last_command, []
         for _ in range(chance.randrange(4)):
             number += 1
-            commands.append(
-                chance.choice(
-                    [
-                        task(number, **OPTIONS),
-                        timer(number, chance.random() / 5),
-                    ]
-                )
-            )
+            choices = [task(number, **OPTIONS), timer(number, chance.random() / 5)]
+            commands.append(chance.choice(choices))
         if number and chance.random() < 0.3:
             commands.append(cancel(1 + chance.randrange(number)))
         return worker.advance(lease, *commands)
