@@ -67,7 +67,7 @@ class Client:
         return self.__enter__()
 
     async def __aexit__(self, *_exc: object) -> None:
-        _chosen.reset(self._tokens.pop())
+        self._leave()
         await self.close()
 
     def __enter__(self) -> Self:
@@ -75,8 +75,14 @@ class Client:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        _chosen.reset(self._tokens.pop())
+        self._leave()
         self.close_sync()
+
+    def _leave(self) -> None:
+        # A fixture or a framework may leave in another context than it entered in; there is then
+        # nothing to reset in this one.
+        with contextlib.suppress(ValueError):
+            _chosen.reset(self._tokens.pop())
 
     async def close(self) -> None:
         """Close the connections; using the client again opens new ones."""

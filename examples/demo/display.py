@@ -95,7 +95,9 @@ class Display:
             running = ", ".join(f"{n} on {name}" for name, n in _loads(snapshot, names, killed))
             asked_for = snapshot.asked_for
             ended = sum(one.has_ended for one in asked_for)
-            text = f"{ended} of {len(asked_for)} done; running: {running}"
+            steps = snapshot.steps
+            done = f"{sum(one.has_ended for one in steps)} of {len(steps)} steps"
+            text = f"{ended} of {len(asked_for)} and {done} done; running: {running}"
             if text != last_text and time.monotonic() - last_time > _PLAIN_INTERVAL_SECONDS:
                 self.say(text)
                 last_time, last_text = time.monotonic(), text

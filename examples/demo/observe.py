@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,8 +14,8 @@ ENDS = frozenset({"completed", "failed", "cancelled"})
 
 _EXECUTIONS = """
     select
-        id, kind, function, status, attempt, parent_id, created_at, finished_at, worker_id,
-        coalesce(error_message, ''),
+        id, kind, function, status, attempt, parent_id, worker_id, coalesce(error_message, ''),
+        finished_at - created_at,
         case when status = 'running' then clock_timestamp() - started_at end
     from currant.execution_status
     order by created_at, id
@@ -39,10 +39,9 @@ class Execution:
     status: str
     attempt: int
     parent_id: UUID | None
-    created_at: datetime
-    finished_at: datetime | None
     worker_id: UUID | None
     error: str
+    duration: timedelta | None  # from being enqueued to the end
     running_for: timedelta | None
 
     @property
@@ -54,11 +53,6 @@ class Execution:
     def has_ended(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.status in ENDS
-
-    @property
-    def duration(self) -> timedelta | None:
-        """From being enqueued to the end."""
-        return self.finished_at - self.created_at if self.finished_at else None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from examples.demo.observe import Observer, Snapshot
 from examples.demo.processes import WorkerProcess
 
 _DATABASE = "shop"
-_QUEUES = ("-q", "emails", "-q", "orders", "--concurrency", "4")
+_QUEUES = ("-q", "emails", "-q", "orders", "--concurrency", "6")
 # A dead worker is to be noticed while somebody is looking; in earnest these are 5 and 30.
 _HEARTBEAT = {"CURRANT_WORKER_HEARTBEAT_INTERVAL": "0.5", "CURRANT_WORKER_HEARTBEAT_TIMEOUT": "2"}
 _PATIENCE_SECONDS = 60

@@ -5,6 +5,11 @@ from __future__ import annotations
 from tests.concurrency.support import Session, Worker, pass_time
 
 _ROUNDS = 60
+_STEP = """
+    select greatest(extract(epoch from min(heartbeat_timeout)) / 2 - 1, 1.9)::float
+    from currant.workers
+    where died_at is null
+"""
 
 
 def drain(session: Session, worker: Worker) -> None:
@@ -34,7 +39,8 @@ def drain(session: Session, worker: Worker) -> None:
                 continue
             # Small steps are steady ticks, after which deadlines are enforced; a long one lets
             # what waits become due.
-            for seconds in [9.0] * 8 + [7200.0]:
+            step = session.value(_STEP)
+            for seconds in [step] * int(70 / step) + [7200.0]:
                 pass_time(session, seconds)
                 worker.heartbeat()
                 session.execute("select currant.tick()")

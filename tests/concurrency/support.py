@@ -146,7 +146,9 @@ class Worker:
         )
 
     def end(self, lease: Any, result: object = None) -> str:
-        """Commit an activation that completes the workflow."""
+        """Commit an activation that completes the workflow, if it has an event to do so at."""
+        if lease.last_event and not lease.inbox:
+            return self.advance(lease)
         return self.advance(lease, {"kind": "complete", "payload": {"result": result}})
 
     def heartbeat(self, *leases: Any) -> list[Any]:

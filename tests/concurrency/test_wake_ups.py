@@ -248,8 +248,50 @@ def test_what_arrives_while_the_workflow_ends_leaves_nothing_behind(
     check_at_the_end(observer)
 
 
+def test_a_signal_that_arrives_while_a_claim_looks_at_a_stale_wake_row_wakes_the_workflow(
+    lease: Any,
+    app: Session,
+    other_app: Session,
+    worker: Worker,
+    other_worker: Worker,
+    open_session: Callable[[], Session],
+    observer: Observer,
+) -> None:
+    leave_a_stale_wake_row(lease, app, worker, other_worker, observer)
+    looking = Worker(open_session(), ["flows"])
+
+    # It locks the workflow, looks whether it was cancelled, and then whether anything is there.
+    close_gate_before_workflows(observer, passing=2)
+    claim = looking.session.start(looking.claim)
+    observer.wait_until_blocked(looking.session, claim)
+    other_app.call("signal", lease.execution_id, "s")
+    open_gate(observer)
+
+    found = claim.result() or worker.claim()
+    assert [woken.execution_id for woken in found] == [lease.execution_id]
+    check_always(observer)
+
+
+def leave_a_stale_wake_row(
+    lease: Any, app: Session, worker: Worker, other_worker: Worker, observer: Observer
+) -> None:
+    """Park the workflow with an empty inbox and a wake row that came back too late."""
+    worker.session.begin()
+    worker.advance(lease)
+    app.call("signal", lease.execution_id, "late")
+    assert other_worker.claim() == []
+    worker.session.commit()
+    app.call("signal", lease.execution_id, "early")
+    [woken] = worker.claim()
+    assert worker.advance(woken) == "accepted"
+    pass_time(observer, 1)
+    observer.call("tick")
+    assert observer.count("ready", lease.execution_id) == 1
+    assert observer.count("inbox", lease.execution_id) == 0
+
+
 def close_gate(observer: Observer, table: str) -> None:
-    """Hold every insert of a table but the worker's own until the gate opens."""
+    """Hold inserts into a table, in sessions that may wait, until the gate opens."""
     observer.execute("select pg_advisory_lock(4711)")
     observer.execute(
         f"""
@@ -262,6 +304,28 @@ def close_gate(observer: Observer, table: str) -> None:
         end $$;
         create trigger gate before insert on currant.{table}
         for each statement execute function public.pass_gate()
+        """
+    )
+
+
+def close_gate_before_workflows(observer: Observer, passing: int) -> None:
+    """Hold a transaction's later statements over workflows, with the snapshot that they have."""
+    observer.execute("select pg_advisory_lock(4711)")
+    observer.execute(
+        f"""
+        create function public.pass_gate() returns setof integer language plpgsql as $$
+        declare
+            passed integer := coalesce(nullif(current_setting('gate.passed', true), ''), '0');
+        begin
+            perform set_config('gate.passed', (passed + 1)::text, true);
+            if current_setting('lock_timeout') = '0' and passed >= {passing} then
+                perform pg_advisory_xact_lock_shared(4711);
+            end if;
+        end $$;
+        alter table currant.workflows rename to workflows_behind_the_gate;
+        create view currant.workflows as
+        select w.* from currant.workflows_behind_the_gate as w
+        where not exists (select from public.pass_gate())
         """
     )
 

@@ -137,7 +137,7 @@ def test_between_activations(database: Database, start: StartProcess, cache: str
     worker = start(CURRANT_WORKER_WORKFLOW_CACHE=cache)
     workflow = database.value(WAIT)
     database.until(
-        "select true from currant.execution_status where id = %s and waits_for = 'a timer'",
+        "select true from currant.execution_status where id = %s and waits_for like '%%signal go%%'",
         workflow,
     )
 

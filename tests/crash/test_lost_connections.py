@@ -23,6 +23,7 @@ ACT = (
     "select currant.enqueue('act', jsonb_build_object('name', %s::text, 'gate', %s::int),"
     """ '{"queue": "work", "retry_delay": 0}')"""
 )
+PARKED = "select true from currant.execution_status where waits_for like '%%signal go%%'"
 OF_WORKER = """
     select pid, query from pg_stat_activity
     where application_name = 'currant worker' and datname = current_database()
@@ -156,7 +157,7 @@ def test_a_server_that_goes_down_and_comes_back(
         held = durable.value(ACT, "held", gate.key)
         gate.wait_for_somebody()
         workflow = durable.value("""select currant.enqueue('wait_and_act', '{"name": "flow"}')""")
-        durable.until("select true from currant.execution_status where waits_for = 'a timer'")
+        durable.until("select true from currant.execution_status where waits_for like '%%signal go%%'")
 
         if how == "killed":
             durable_server.kill()

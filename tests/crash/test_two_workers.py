@@ -35,14 +35,7 @@ def test_kill_9_under_a_hundred_tasks_and_thirty_workflows(
     victim.kill()
     killed_at = time.monotonic()
     assert not database.value(ENDED)
-    try:
-        database.until(ENDED, patience=8)
-    except AssertionError:
-        for t in ("leases", "ready", "delayed", "inbox", "workers", "ticker", "workflows"):
-            print(t, *database.rows(f"select * from currant.{t}"), sep="\n   ")
-        print(*database.rows("select s.*, l.* from currant.execution_status s left join currant.leases l on l.execution_id=s.id where status not in ('completed')"), sep="\n")
-        print(*database.rows("select now(), pid, state, wait_event_type, wait_event, query from pg_stat_activity where datname=current_database()"), sep="\n")
-        raise
+    database.until(ENDED)
 
     assert time.monotonic() - killed_at < HEARTBEAT_TIMEOUT + 5
     statuses = database.rows("select status, count(*) from currant.outcomes group by 1")

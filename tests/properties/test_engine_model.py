@@ -247,7 +247,7 @@ class Engine(RuleBasedStateMachine):
             self.worker_claims(self.crews.index(crew), which)
             return
         lease = self.pick(crew.holds("workflow"), which)
-        commands = self.commands(lease, which)
+        commands = self.commands(lease, which) if lease.inbox or not lease.last_event else []
         is_end = bool(commands) and commands[-1]["kind"] in ("complete", "fail")
         read = {event["name"] for event in lease.inbox}
         unread = {name for at, name in self.ledger.signals if at == lease.execution_id} - read

@@ -131,6 +131,8 @@ class Storm:
         if lease.last_event > 6 or chance.random() < 0.1:
             return worker.end(lease)
         number, commands = lease.last_command, []
+        if lease.last_event and not lease.inbox:
+            return worker.advance(lease)
         for _ in range(chance.randrange(4)):
             number += 1
             choices = [task(number, **OPTIONS), timer(number, chance.random() / 5)]

@@ -1,0 +1,504 @@
+"""Workflows on a real worker, with its cache and with a replay at every wake-up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+
+import pytest
+
+import currant
+from currant import (
+    Cancelled,
+    Client,
+    ExecutionFailed,
+    Status,
+    TaskFailed,
+    get_version,
+    send_signal,
+    task,
+    wait_for_signal,
+    workflow,
+)
+from tests.integration.conftest import StartWorker
+from tests.support.worker_database import Database
+
+
+@pytest.fixture(params=[1000, 0], ids=["cache", "replay"], autouse=True)
+def cache(request: pytest.FixtureRequest) -> int:
+    """How many workflows the workers keep in memory."""
+    size: int = request.param
+    return size
+
+
+@task(name="flows.add", queue="flows", retry_delay=0)
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@task(name="flows.sleepy", queue="flows")
+def sleepy(value: str) -> str:
+    return value
+
+
+def events(database: Database, execution: str) -> list[str]:
+    rows = database.rows("select kind, position from currant.history(%s)", execution)
+    return [row.kind for row in rows if row.position == 0]
+
+
+def make_due(database: Database) -> None:
+    database.rows("update currant.delayed set due_at = now() where kind in ('timer', 'blocked')")
+
+
+async def waits_for(database: Database, what: str) -> None:
+    await database.eventually(
+        "select true from currant.execution_status where waits_for like %s", f"%{what}%"
+    )
+
+
+# --- Steps
+
+
+async def test_step_follows_step_and_the_result_comes_back(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def climb(steps: int) -> int:
+        height = 0
+        for step in range(steps):
+            height = await add.run(height, b=step)
+        return height
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await climb.queue(10)
+
+    assert await handle.result(timeout=20) == sum(range(10))
+    assert events(database, handle) == ["started"] + ["task_completed"] * 10
+
+
+async def test_a_gather_runs_its_tasks_together(work: StartWorker, cache: int) -> None:
+    meeting = threading.Barrier(3)
+
+    @task(queue="flows")
+    def meet(name: str) -> str:
+        meeting.wait(10)
+        return name
+
+    @workflow(queue="flows")
+    async def party() -> list[str]:
+        return await asyncio.gather(*(meet.run(name) for name in "abc"))
+
+    work("flows", worker_workflow_cache=cache)
+
+    assert await asyncio.wait_for(party.run(), 20) == ["a", "b", "c"]
+
+
+async def test_a_sleep_is_a_timer_in_the_database(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def nap() -> float:
+        before = currant.now()
+        await asyncio.sleep(3600)
+        await asyncio.sleep(0.01)
+        return (currant.now() - before).total_seconds()
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await nap.queue()
+    await waits_for(database, "timer")
+
+    assert await handle.status() is Status.SUSPENDED
+    due = (await handle.state()).due_at
+    assert due is not None
+    state = await handle.state()
+    assert state.started_at is not None
+    assert timedelta(minutes=59) < due - state.started_at < timedelta(minutes=61)
+    make_due(database)
+    assert await handle.result(timeout=10) > 0
+
+
+async def test_signals_come_in_order_also_those_that_came_early(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def collect() -> list[object]:
+        await add.run(1, 1)
+        found = [await wait_for_signal("item") for _ in range(3)]
+        return [*found, await wait_for_signal("end")]
+
+    handle = await collect.queue()
+    await send_signal(handle, "end", {"by": "me"})
+    await send_signal(handle, "item", 1)
+    work("flows", worker_workflow_cache=cache)
+    await waits_for(database, "signal item")
+    await handle.signal("item", 2)
+    await asyncio.to_thread(handle.signal_sync, "item", 3)
+
+    assert await handle.result(timeout=10) == [1, 2, 3, {"by": "me"}]
+
+
+async def test_a_signal_that_does_not_come_in_time_raises(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def approval() -> str:
+        try:
+            await wait_for_signal("approved", timeout=86400)
+        except TimeoutError:
+            return await sleepy.run("gave up")
+        return "approved"
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await approval.queue()
+    await waits_for(database, "signal approved")
+    make_due(database)
+
+    assert await handle.result(timeout=10) == "gave up"
+    with pytest.raises(currant.AlreadyEnded):
+        await handle.signal("approved")
+
+
+# --- Failures
+
+
+async def test_a_failed_task_is_an_exception_in_the_workflow(
+    work: StartWorker, cache: int
+) -> None:
+    @task(queue="flows", retries=1, retry_delay=0)
+    async def charge() -> None:
+        raise ValueError("no cover")
+
+    @workflow(queue="flows")
+    async def order() -> list[object]:
+        try:
+            await charge.run()
+        except TaskFailed as error:
+            assert "raise ValueError" in (error.traceback or "")
+            return [error.type, error.reason, error.attempts, await add.run(1, 2)]
+        return []
+
+    work("flows", worker_workflow_cache=cache)
+
+    found = await asyncio.wait_for(order.run(), 10)
+    assert found == ["ValueError", "no cover", 2, 3]
+
+
+async def test_a_task_that_times_out_fails_as_a_task_does(work: StartWorker, cache: int) -> None:
+    @task(queue="flows")
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    @workflow(queue="flows")
+    async def hurry() -> str:
+        try:
+            await hang.options(timeout=0.1, retries=0).run()
+        except TaskFailed as error:
+            return error.type
+        return ""
+
+    work("flows", worker_workflow_cache=cache)
+
+    assert await asyncio.wait_for(hurry.run(), 10) == "Timeout"
+
+
+async def test_an_exception_fails_the_workflow(work: StartWorker, cache: int) -> None:
+    @workflow(queue="flows")
+    async def broken() -> None:
+        await add.run(1, 1)
+        raise KeyError("oops")
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await broken.queue()
+
+    with pytest.raises(ExecutionFailed, match="KeyError: 'oops'") as caught:
+        await handle.result(timeout=10)
+    assert 'raise KeyError("oops")' in (caught.value.traceback or "")
+
+
+async def test_what_a_workflow_returns_that_is_no_json_fails_it(
+    work: StartWorker, cache: int
+) -> None:
+    @workflow(queue="flows")
+    async def secretive() -> object:
+        return object()
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await secretive.queue()
+
+    with pytest.raises(ExecutionFailed, match="EncodingError"):
+        await handle.result(timeout=10)
+
+
+async def test_a_workflow_out_of_its_time_fails_and_its_task_with_it(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    @task(queue="flows")
+    async def endless() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    @workflow(queue="flows", timeout=0.5)
+    async def limited() -> None:
+        await endless.run()
+
+    work("flows", worker_workflow_cache=cache, worker_heartbeat_timeout=0.5)
+    handle = await limited.queue()
+    await asyncio.wait_for(begun.wait(), 10)
+
+    with pytest.raises(ExecutionFailed, match="Timeout"):
+        await handle.result(timeout=15)
+    await asyncio.wait_for(stopped.wait(), 10)
+    statuses = "select array_agg(status order by status) from currant.outcomes"
+    assert await database.eventually(f"{statuses} having count(*) = 2") == ["cancelled", "failed"]
+
+
+# --- Cancellation
+
+
+async def test_cancelling_a_workflow_stops_it_and_its_open_tasks(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    @task(queue="flows")
+    async def endless() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    @workflow(queue="flows")
+    async def waiting() -> None:
+        await asyncio.gather(endless.run(), add.options(delay=3600).run(1, 2))
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await waiting.queue()
+    await asyncio.wait_for(begun.wait(), 10)
+    await handle.cancel("changed my mind")
+
+    with pytest.raises(Cancelled, match="changed my mind"):
+        await handle.result(timeout=10)
+    await asyncio.wait_for(stopped.wait(), 10)
+    statuses = "select array_agg(distinct status) from currant.outcomes having count(*) = 3"
+    assert await database.eventually(statuses) == ["cancelled"]
+
+
+async def test_a_workflow_that_nobody_has_begun_is_cancelled_at_once(
+    app: Client, cache: int
+) -> None:
+    @workflow(queue="flows")
+    async def never() -> None: ...
+
+    handle = await never.queue()
+
+    assert await handle.cancel() is Status.CANCELLED
+
+
+# --- Other code
+
+
+async def test_a_run_keeps_the_branch_it_was_on_and_new_ones_take_the_new(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(name="order", queue="flows", version=1)
+    async def order_1() -> list[str]:
+        first = await sleepy.run("charge")
+        await wait_for_signal("go")
+        return [first, await sleepy.run("receipt")]
+
+    worker = work("flows", worker_workflow_cache=cache)
+    # Recorded nothing, since it had no call.
+    old = await order_1.queue()
+    await waits_for(database, "signal go")
+    await worker.stop()
+
+    @workflow(name="order", queue="flows", version=2)
+    async def order_2() -> list[str]:
+        steps = []
+        if get_version("check", 1, 2) >= 2:
+            steps.append(await sleepy.run("check"))
+        steps.append(await sleepy.run("charge"))
+        await wait_for_signal("go")
+        if get_version("sms", 1, 2) >= 2:
+            steps.append(await sleepy.run("sms"))
+        return [*steps, await sleepy.run("receipt")]
+
+    work("flows", worker_workflow_cache=cache)
+    new = await order_2.queue()
+    await database.eventually(
+        "select count(*) = 2 from currant.execution_status where waits_for like '%%signal go%%'"
+    )
+    await old.signal("go")
+    await new.signal("go")
+
+    # It was past the first place when that was added, but not yet at the second.
+    assert await old.result(timeout=10) == ["charge", "sms", "receipt"]
+    assert await new.result(timeout=10) == ["check", "charge", "sms", "receipt"]
+
+
+async def test_code_that_does_not_follow_its_history_is_blocked_until_it_does(
+    work: StartWorker, cache: int, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    @workflow(name="order", queue="flows")
+    async def good() -> int:
+        total = await add.run(1, 2)
+        await wait_for_signal("go")
+        return await add.run(total, 3)
+
+    worker = work("flows", worker_workflow_cache=cache)
+    handle = await good.queue()
+    await waits_for(database, "signal go")
+    await worker.stop()
+
+    @workflow(name="order", queue="flows")
+    async def bad() -> str:
+        return await sleepy.run("something else")
+
+    worker = work("flows", worker_workflow_cache=cache)
+    await handle.signal("go")
+    await waits_for(database, "blocked: ")
+    state = await handle.state()
+    assert state.status is Status.BLOCKED
+    assert state.waits_for is not None
+    assert "flows.add" in state.waits_for
+    assert "flows.sleepy" in state.waits_for
+    assert "NonDeterminism" in caplog.text
+    # It costs the others nothing.
+    assert await asyncio.wait_for(add.run(1, 1), 10) == 2
+    await worker.stop()
+
+    @workflow(name="order", queue="flows")
+    async def mended() -> int:
+        total = await add.run(1, 2)
+        await wait_for_signal("go")
+        return await add.run(total, 3)
+
+    work("flows", worker_workflow_cache=cache)
+    assert await handle.result(timeout=10) == 6
+
+
+async def test_a_wait_that_nothing_can_end_is_blocked_and_can_be_cancelled(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def stuck() -> None:
+        await add.run(1, 1)
+        await asyncio.Event().wait()
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await stuck.queue()
+    await waits_for(database, "blocked: deadlock")
+
+    assert await handle.cancel("hopeless") is Status.CANCELLED
+
+
+async def test_a_busy_loop_is_reported_and_stopped_while_others_go_on(
+    work: StartWorker, cache: int, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    spinning = threading.Event()
+
+    @workflow(queue="flows")
+    async def spin() -> None:
+        spinning.set()
+        while True:
+            pass
+
+    @workflow(queue="flows")
+    async def healthy() -> int:
+        return await add.run(1, await add.run(2, 3))
+
+    work(
+        "flows",
+        worker_workflow_cache=cache,
+        worker_deadlock_warning=0.2,
+        worker_deadlock_timeout=1.0,
+    )
+    bad = await spin.queue()
+    await asyncio.to_thread(spinning.wait, 10)
+
+    assert await asyncio.wait_for(healthy.run(), 10) == 6
+    await waits_for(database, "blocked: ")
+    assert "has not given way for" in caplog.text
+    assert "in spin" in caplog.text
+    assert await bad.status() is Status.BLOCKED
+
+
+# --- Who takes it
+
+
+async def test_a_workflow_nobody_knows_waits_for_a_worker_that_does(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    other = "select currant.enqueue('later', '{}', '{\"queue\": \"flows\", \"kind\": \"workflow\"}')"
+    work("flows", worker_workflow_cache=cache)
+    execution = database.value(other)
+    await waits_for(database, "no worker so far knows the workflow later")
+
+    @workflow(queue="flows")
+    async def later() -> str:
+        return "now"
+
+    work("flows", worker_workflow_cache=cache)
+    await database.eventually("select true from currant.outcomes")
+    assert database.value("select currant.result(%s)", execution) == "now"
+
+
+async def test_a_newer_version_is_left_to_newer_workers(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(name="order", queue="flows", version=1)
+    async def old() -> int:
+        raise AssertionError
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await old.options(version=2).queue()
+    await waits_for(database, "version 2 of order")
+
+    @workflow(name="order", queue="flows", version=2)
+    async def new() -> int:
+        return 2
+
+    work("flows", worker_workflow_cache=cache)
+    assert await handle.result(timeout=10) == 2
+    assert database.rows("select * from currant.attempts") == []
+
+
+async def test_tasks_without_a_queue_go_to_their_workflows(work: StartWorker, cache: int) -> None:
+    @task
+    async def homeless() -> str:
+        return "found one"
+
+    @workflow(queue="flows")
+    async def host() -> str:
+        return await homeless.run()
+
+    work("flows", worker_workflow_cache=cache)
+
+    assert await asyncio.wait_for(host.run(), 10) == "found one"
+
+
+async def test_signals_and_executions_sent_by_a_workflow_arrive(
+    work: StartWorker, cache: int
+) -> None:
+    @workflow(queue="flows")
+    async def receiver() -> object:
+        return await wait_for_signal("news")
+
+    @workflow(queue="flows")
+    async def sender(to: str) -> str:
+        await send_signal(to, "news", [1, 2])
+        return str(await add.queue(20, 22))
+
+    work("flows", worker_workflow_cache=cache)
+    receiving = await receiver.queue()
+    independent = currant.Handle(await asyncio.wait_for(sender.run(receiving), 10))
+
+    assert await receiving.result(timeout=10) == [1, 2]
+    assert await independent.result(timeout=10) == 42

@@ -1,0 +1,81 @@
+"""What a type checker tells somebody who uses the package."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = """
+from currant import Handle, get_version, send_signal, task, wait_for_signal, workflow
+
+
+@task
+def plain(x: int = 1, *, flag: bool = False) -> int:
+    return x
+
+
+@task(queue="emails", retries=3)
+async def send_email(to: str, subject: str) -> dict[str, bool]:
+    return {"sent": True}
+
+
+@workflow(queue="orders", version=1, timeout=3600)
+async def process_order(order_id: str) -> float:
+    sent = await send_email.run(order_id, subject="x")
+    reveal_type(sent)
+    return 1.0
+
+
+async def use() -> None:
+    handle = await process_order.queue("o1")
+    reveal_type(handle)
+    reveal_type(await handle.result())
+    reveal_type(plain(3))
+    reveal_type(await plain.run(3, flag=True))
+    reveal_type(plain.run_sync(3))
+    reveal_type(await send_email("a", "b"))
+    reveal_type(await send_email.options(queue="x", timeout=5).queue(to="a", subject="b"))
+    as_text: str = handle
+    plain.run(x="3")  # wrong
+    send_email.queue("a")  # wrong
+    send_email.queue(to="a", subject="b", cc="c")  # wrong
+    send_email.options(quue="x")  # wrong
+    send_email.options(timeout="5")  # wrong
+
+
+@task(retry=3)  # wrong
+def wrong() -> None: ...
+
+
+@workflow  # wrong
+def no_coroutine() -> int:
+    return 1
+"""
+
+EXPECTED = [
+    "dict[str, bool]",
+    "currant.handles.Handle[float]",
+    "float",
+    "int",
+    "int",
+    "int",
+    "dict[str, bool]",
+    "currant.handles.Handle[dict[str, bool]]",
+]
+
+
+@pytest.mark.timeout(300)
+def test_signatures_and_options_are_known_to_mypy(tmp_path: Path) -> None:
+    api = pytest.importorskip("mypy.api")
+    path = tmp_path / "shop.py"
+    path.write_text(SOURCE)
+    lines = SOURCE.splitlines()
+
+    output, _, _ = api.run(["--strict", "--no-error-summary", "--hide-error-context", str(path)])
+
+    shown = re.findall(r'shop\.py:\d+: note: Revealed type is "(.*)"', output)
+    # Versions of mypy differ in whether they name the module of builtins.
+    assert [each.replace("builtins.", "") for each in shown] == EXPECTED
+    wrong = sorted({int(line) for line in re.findall(r"shop\.py:(\d+): error:", output)})
+    marked = [number for number, line in enumerate(lines, 1) if line.endswith("# wrong")]
+    assert wrong == marked, output
