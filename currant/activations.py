@@ -188,6 +188,7 @@ class Activations:
         self._closing: deque[Instance] = deque()
         self._being_closed: dict[int, tuple[Instance, float]] = {}
         self._reader: psycopg.AsyncConnection[Any] | None = None
+        self._reading = asyncio.Lock()
         self._fetches: set[asyncio.Task[None]] = set()
         self._watcher: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -272,11 +273,8 @@ class Activations:
     async def _fetch(self, jobs: list[_Job]) -> None:
         """Read the histories in one round trip; without them the leases are given back."""
         try:
-            if self._reader is None or self._reader.closed:
-                self._reader = await self._source.open()
-            calls = [database.history(job.claimed.execution_id) for job in jobs]
-            histories = await database.exchange(self._reader, calls)
-        except (psycopg.Error, OSError, errors.CurrantError) as error:
+            histories = await self._read([job.claimed.execution_id for job in jobs])
+        except Exception as error:
             _LOG.warning("cannot read the history of %d workflows: %s", len(jobs), error)
             for job in jobs:
                 claimed = job.claimed
@@ -289,6 +287,18 @@ class Activations:
             job.history = history
             self._waiting.append(job)
         self._drain()
+
+    async def _read(self, executions: Sequence[UUID]) -> list[Sequence[models.HistoryEntry]]:
+        async with self._reading:
+            if self._reader is None or self._reader.closed:
+                self._reader = await self._source.open()
+            try:
+                return await database.exchange(
+                    self._reader, [database.history(one) for one in executions]
+                )
+            except BaseException:
+                await self._reader.close()
+                raise
 
     # --- Threads --------------------------------------------------------------------------
 

@@ -321,8 +321,7 @@ class Engine:
                     middle = len(part) // 2
                     parts.extendleft([part[middle:], part[:middle]])
                 continue
-            self._failures = 0
-        self._settle_all(batch, answers[len(calls) - len(batch) :])
+            self._settle_all(batch, answers[len(calls) - len(batch) :])
 
     def _replace(self, report: Report, reason: errors.CurrantError) -> None:
         """Report something storable in place of what was refused."""

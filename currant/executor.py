@@ -48,6 +48,7 @@ class RunningTask:
     stop: Stop | None = None
     context: TaskContext | None = None
     has_begun: bool = False
+    is_committing: bool = False  # its own transaction ends the lease
     is_interruptible: bool = True
     details: str | None = None  # to go with the next heartbeat
 
@@ -236,6 +237,7 @@ class Executor:
 
         def completing(value: Any) -> database.Call[str]:
             result = self._completion(claimed, function, value).result
+            running.is_committing = True
             return database.complete(
                 self._host.worker_id, claimed.execution_id, claimed.token, result
             )

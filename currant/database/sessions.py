@@ -1,0 +1,214 @@
+"""Connections, and running calls on them: one by one, or several in one transaction."""
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import tuple_row
+from psycopg.types.string import TextLoader
+
+from currant import errors
+from currant.database.values import Call, Row
+from currant.settings import Settings
+
+T = TypeVar("T")
+
+# A peer that vanished without a word (power, cable, failover) is noticed within a minute instead
+# of the two hours that TCP takes by itself.
+_CONNECTION_DEFAULTS: Final = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 40_000,
+}
+
+
+async def connect(
+    url: str, *, settings: Settings, application_name: str
+) -> psycopg.AsyncConnection[Row]:
+    """An autocommit READ COMMITTED connection that reads JSON as text.
+
+    Raises:
+        SettingsError: the URL cannot be read.
+        psycopg.OperationalError: the database cannot be reached.
+    """
+    connection = await psycopg.AsyncConnection.connect(
+        _conninfo(url, application_name, settings),
+        autocommit=True,
+        prepare_threshold=1 if settings.database_prepare else None,
+        row_factory=tuple_row,
+    )
+    _prepare_adapters(connection)
+    return connection
+
+
+def connect_sync(url: str, *, settings: Settings, application_name: str) -> psycopg.Connection[Row]:
+    """`connect` for code without an event loop."""
+    connection = psycopg.Connection.connect(
+        _conninfo(url, application_name, settings),
+        autocommit=True,
+        prepare_threshold=1 if settings.database_prepare else None,
+        row_factory=tuple_row,
+    )
+    _prepare_adapters(connection)
+    return connection
+
+
+def check_url(url: str) -> None:
+    """Raise SettingsError if no driver could read this URL."""
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # libpq's own words would show the URL, and the password in it.
+        raise errors.SettingsError(
+            "the database URL cannot be read",
+            hint="a URL looks like postgresql://user@host:5432/name",
+        ) from None
+
+
+def _conninfo(url: str, application_name: str, settings: Settings) -> str:
+    check_url(url)
+    given = conninfo_to_dict(url)
+    defaults: dict[str, Any] = {**_CONNECTION_DEFAULTS, "application_name": application_name}
+    if settings.database_prepare:
+        # Worker functions refuse other levels, and an installation may have set another default.
+        # A transaction pooler takes no start-up options; `exchange` names the level itself.
+        level = r"-c default_transaction_isolation=read\ committed"
+        defaults["options"] = f"{given.pop('options', '')} {level}".strip()
+    return make_conninfo(**{**defaults, **given})
+
+
+def _prepare_adapters(
+    connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any],
+) -> None:
+    connection.adapters.register_loader("jsonb", TextLoader)
+    connection.adapters.register_loader("json", TextLoader)
+
+
+# --- Running calls
+
+
+async def run(connection: psycopg.AsyncConnection[Any], call: Call[T]) -> T:
+    """Run the call as it is: no retry, no commit, errors as psycopg raises them."""
+    async with _async_cursor(connection) as cursor:
+        await cursor.execute(call.sql, call.params)
+        return call.read(await cursor.fetchall() if cursor.description else [])
+
+
+def run_sync(connection: psycopg.Connection[Any], call: Call[T]) -> T:
+    """`run` for code without an event loop."""
+    with _sync_cursor(connection) as cursor:
+        cursor.execute(call.sql, call.params)
+        return call.read(cursor.fetchall() if cursor.description else [])
+
+
+# What a pipeline sends before its one Sync is one transaction by itself, at the level that
+# `connect` has set. Through a transaction pooler nobody can set it beforehand, so it is named.
+_BEGIN: Final = "begin isolation level read committed"
+
+
+def _is_pooled(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    return connection.prepare_threshold is None
+
+
+async def exchange(
+    connection: psycopg.AsyncConnection[Any], calls: Iterable[Call[Any]]
+) -> list[Any]:
+    """Run the calls in one transaction and one round trip; all take effect or none.
+
+    Errors are as psycopg raises them; the connection is then free of any transaction, or closed.
+    """
+    todo = list(calls)
+    if len(todo) == 1:
+        return [await run(connection, todo[0])]
+    cursors: list[psycopg.AsyncCursor[Row]] = []
+    try:
+        async with connection.pipeline():
+            if _is_pooled(connection):
+                await connection.execute(_BEGIN)
+            for call in todo:
+                cursor = _async_cursor(connection)
+                cursors.append(cursor)
+                await cursor.execute(call.sql, call.params)
+            if _is_pooled(connection):
+                await connection.execute("commit")
+    except BaseException as error:
+        if not connection.closed:
+            try:
+                await connection.execute(_ROLLBACK)
+            except psycopg.Error:
+                await connection.close()
+        raise _refusal(error) from error.__cause__
+    return [
+        call.read(await cursor.fetchall() if cursor.description else [])
+        for call, cursor in zip(todo, cursors, strict=True)
+    ]
+
+
+def exchange_sync(connection: psycopg.Connection[Any], calls: Iterable[Call[Any]]) -> list[Any]:
+    """`exchange` for code without an event loop."""
+    todo = list(calls)
+    if len(todo) == 1:
+        return [run_sync(connection, todo[0])]
+    cursors: list[psycopg.Cursor[Row]] = []
+    try:
+        with connection.pipeline():
+            if _is_pooled(connection):
+                connection.execute(_BEGIN)
+            for call in todo:
+                cursor = _sync_cursor(connection)
+                cursors.append(cursor)
+                cursor.execute(call.sql, call.params)
+            if _is_pooled(connection):
+                connection.execute("commit")
+    except BaseException as error:
+        if not connection.closed:
+            try:
+                connection.execute(_ROLLBACK)
+            except psycopg.Error:
+                connection.close()
+        raise _refusal(error) from error.__cause__
+    return [
+        call.read(cursor.fetchall() if cursor.description else [])
+        for call, cursor in zip(todo, cursors, strict=True)
+    ]
+
+
+# Ends the transaction if there is one. Sent as a statement, and not by connection.rollback(),
+# since psycopg then forgets what it has prepared: statements behind the error were never parsed,
+# although it counts them as prepared.
+_ROLLBACK: Final = "rollback"
+
+
+def _refusal(error: BaseException) -> BaseException:
+    # An error of the implicit commit breaks psycopg's pipeline, and hides behind that.
+    earlier = error.__context__
+    is_blank = isinstance(error, psycopg.Error) and error.sqlstate is None
+    if is_blank and isinstance(earlier, psycopg.Error) and earlier.sqlstate is not None:
+        return earlier
+    return error
+
+
+def _async_cursor(connection: psycopg.AsyncConnection[Any]) -> psycopg.AsyncCursor[Row]:
+    # Not connection.cursor(): a caller's connection may have another cursor class or row factory.
+    cursor = psycopg.AsyncCursor(connection, row_factory=tuple_row)
+    _read_json_as_text(connection, cursor)
+    return cursor
+
+
+def _sync_cursor(connection: psycopg.Connection[Any]) -> psycopg.Cursor[Row]:
+    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+    _read_json_as_text(connection, cursor)
+    return cursor
+
+
+def _read_json_as_text(connection: Any, cursor: Any) -> None:
+    # Only a caller's own connection lacks the loaders; registering costs a copy of its adapters.
+    if connection.adapters.get_loader(_JSONB_OID, psycopg.pq.Format.TEXT) is not TextLoader:
+        cursor.adapters.register_loader("jsonb", TextLoader)
+        cursor.adapters.register_loader("json", TextLoader)
+
+
+_JSONB_OID: Final = 3802
