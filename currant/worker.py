@@ -209,7 +209,7 @@ class Worker:
     def lost(self, token: int) -> None:
         """Stop working on it; it is another's."""
         running = self._tasks.get(token)
-        if running is not None:
+        if running is not None and not running.is_committing:
             _LOG.warning(
                 "lost %s %s: its lease is gone",
                 running.claimed.function,
@@ -346,7 +346,7 @@ class Worker:
             self.lost(answer.token)
             return
         running = self._tasks.get(answer.token)
-        if running is not None:
+        if running is not None and not running.is_committing:
             running.tell(Stop.CANCEL)
 
     def declared_dead(self) -> None:

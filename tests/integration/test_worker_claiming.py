@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from currant import Client, ExecutionFailed, Status, task
+from currant import ExecutionFailed, Status, task
 from tests.integration.conftest import StartWorker
-from tests.support.worker_database import Database
+from tests.support.worker_database import Database, eventually
 
 LISTENING = "select count(*) from pg_stat_activity where query = 'listen currant_cancel'"
 
@@ -181,10 +181,12 @@ async def test_a_task_of_a_newer_version_is_left_alone(
 # --- Bad data
 
 
+@pytest.mark.parametrize("spoilt", [0, 2, 4], ids=["first", "middle", "last"])
 async def test_a_result_the_database_refuses_does_not_spoil_its_batch(
-    work: StartWorker, database: Database
+    work: StartWorker, database: Database, caplog: pytest.LogCaptureFixture, spoilt: int
 ) -> None:
     """The worker's own check knows another limit than the database now has."""
+    caplog.set_level("INFO", "currant")
     gate = asyncio.Event()
 
     @task(retries=3)
@@ -192,22 +194,28 @@ async def test_a_result_the_database_refuses_does_not_spoil_its_batch(
         await gate.wait()
         return "x" * size
 
-    work()
-    handles = await fill.queue_many([{"size": size} for size in (1, 2, 50_000, 4, 5)])
+    worker = work()
+    sizes = [50_000 if index == spoilt else index for index in range(5)]
+    handles = await fill.queue_many([{"size": size} for size in sizes])
     await database.eventually("select count(*) = 5 from currant.leases")
     database.rows("update currant.configuration set max_payload_bytes = 1000")
     gate.set()
 
-    for index, size in ((0, 1), (1, 2), (3, 4), (4, 5)):
-        assert await handles[index].result(timeout=10) == "x" * size
-    with pytest.raises(ExecutionFailed, match="result"):
-        await handles[2].result(timeout=10)
-    state = await handles[2].state()
-    assert state.attempt == 1
+    for index, handle in enumerate(handles):
+        if index == spoilt:
+            with pytest.raises(ExecutionFailed, match="result"):
+                await handle.result(timeout=10)
+            assert (await handle.state()).attempt == 1
+        else:
+            assert await handle.result(timeout=10) == "x" * index
+    # And every one of them is over for the worker as well.
+    assert await worker.stop() == 0
+    assert caplog.text.count("completed fill") == 4
+    assert caplog.text.count("failed fill") == 1
 
 
 async def test_a_refusal_that_has_nothing_to_do_with_a_report_fails_none(
-    work: StartWorker, database: Database
+    work: StartWorker, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While a function is missing, as in the middle of a migration, results are kept."""
     gate = asyncio.Event()
@@ -217,30 +225,62 @@ async def test_a_refusal_that_has_nothing_to_do_with_a_report_fails_none(
         await gate.wait()
         return "kept"
 
-    worker = work()
+    work()
     handle = await wait.queue()
     await database.eventually("select true from currant.leases")
-    signature = "currant.complete_many(uuid, uuid[], bigint[], jsonb[])"
-    database.rows(f"alter function {signature} rename to complete_many_away")
+    arguments = "(uuid, uuid[], bigint[], jsonb[])"
+    database.rows(f"alter function currant.complete_many{arguments} rename to away")
     gate.set()
-    for _ in range(200):
-        await asyncio.sleep(0)
-    away = signature.replace("complete_many", "complete_many_away")
+    await eventually(lambda: "the database refused" in caplog.text)
+    database.rows(f"alter function currant.away{arguments} rename to complete_many")
 
-    async def back_again() -> None:
-        database.rows(f"alter function {away} rename to complete_many")
-
-    await back_again()
-    if not worker.ended.done():
-        assert await handle.result(timeout=10) == "kept"
-    else:
-        pytest.fail("the worker has given up")
+    assert await handle.result(timeout=10) == "kept"
+    assert (await handle.state()).attempt == 1
 
 
-async def test_a_locked_row_is_waited_for_without_haste(
-    work: StartWorker, database: Database, database_url: str, app: Client
+async def test_a_report_that_has_to_wait_survives_a_lost_connection(
+    work: StartWorker, database: Database, database_url: str
 ) -> None:
-    """Somebody sits in a transaction on the lease; nobody spins."""
+    """It is neither forgotten nor is the task run again."""
+    gate = asyncio.Event()
+    ran = []
+
+    @task(retries=0)
+    async def once() -> str:
+        ran.append(None)
+        await gate.wait()
+        return "in the end"
+
+    work()
+    handle = await once.queue()
+    await database.eventually("select true from currant.leases")
+    holder = Database(database_url)
+    holder.rows("begin")
+    holder.rows("select from currant.leases for update")
+    gate.set()
+    await database.eventually(
+        "select true from pg_stat_activity where query like '%%complete_many%%'"
+        " and application_name = 'currant worker'"
+    )
+    database.rows(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+        " where application_name = 'currant worker' and datname = current_database()"
+    )
+    await database.eventually(
+        "select count(*) >= 2 from pg_stat_activity"
+        " where application_name = 'currant worker' and datname = current_database()"
+    )
+    assert await echo.options(queue="default").run("alive") == "alive"
+    holder.rows("commit")
+    holder.close()
+
+    assert await handle.result(timeout=10) == "in the end"
+    assert len(ran) == 1
+
+
+async def test_a_report_whose_row_somebody_holds_keeps_nothing_else_waiting(
+    work: StartWorker, database: Database, database_url: str
+) -> None:
     gate = asyncio.Event()
 
     @task
@@ -254,15 +294,11 @@ async def test_a_locked_row_is_waited_for_without_haste(
     holder = Database(database_url)
     holder.rows("begin")
     holder.rows("select from currant.leases for update")
-    before = database.value("select xact_commit from pg_stat_database where datname = current_database()")
     gate.set()
-    await asyncio.sleep(0.5)
     # Other work goes on meanwhile.
-    assert await asyncio.wait_for(echo.run("meanwhile"), 10) == "meanwhile"
+    for value in range(20):
+        assert await asyncio.wait_for(echo.run(value), 10) == value
     holder.rows("commit")
     holder.close()
 
     assert await handle.result(timeout=10) == "in the end"
-    database.rows("select pg_stat_force_next_flush()")
-    after = database.value("select xact_commit from pg_stat_database where datname = current_database()")
-    assert after - before < 400

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
 from currant import database, errors, models
+from currant.database import sessions, values
 from currant.settings import Settings
 
 ID = UUID("0197e0a0-0000-7000-8000-000000000001")
@@ -95,7 +96,7 @@ def test_a_url_keeps_what_it_says_itself() -> None:
         "&options=-c%20statement_timeout%3D5s&target_session_attrs=read-write"
     )
 
-    made = conninfo_to_dict(database._conninfo(url, "currant", Settings()))
+    made = conninfo_to_dict(sessions._conninfo(url, "currant", Settings()))
 
     assert made["connect_timeout"] == 3 or made["connect_timeout"] == "3"
     assert made["application_name"] == "mine"
@@ -107,7 +108,7 @@ def test_a_url_keeps_what_it_says_itself() -> None:
 
 def test_through_a_transaction_pooler_no_options_are_sent() -> None:
     made = conninfo_to_dict(
-        database._conninfo("postgresql://h/d", "currant", Settings(database_prepare=False))
+        sessions._conninfo("postgresql://h/d", "currant", Settings(database_prepare=False))
     )
 
     assert "options" not in made
@@ -135,7 +136,7 @@ def parse_array(text: str) -> list[str | None]:
 
 @given(st.lists(st.none() | st.text()))
 def test_texts_survive_the_array_literal(texts: list[str | None]) -> None:
-    literal = database._text_array(texts)
+    literal = values.text_array(texts)
 
     assert parse_array(literal) == texts
 
