@@ -17,9 +17,10 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from currant import database, definitions, errors, models
+from currant import codec, database, definitions, errors, models
 from currant.connections import Source
 from currant.models import Report
+from currant.reports import blocked, blocked_reason
 from currant.settings import Settings
 from currant.threads import Threads
 from currant.workflow.history import Command, Event, RunInfo, started_payload, steps
@@ -33,6 +34,7 @@ _LOOK_INTERVAL: Final = 0.05
 _TAKE_OVER_AFTER: Final = 0.1
 # Seconds that interrupted code has to come to an end.
 _INTERRUPT_GRACE: Final = 2.0
+_MOST_REASONS: Final = 1000
 
 
 class _Arrival(msgspec.Struct):
@@ -53,8 +55,8 @@ class Host(Protocol):
 
     max_payload_bytes: int
 
-    def activated(self, claimed: models.Claimed, report: Report, end: str | None) -> None:
-        """The activation is over; `end` says how the workflow ended, if it did."""
+    def activated(self, report: Report) -> None:
+        """An activation is over; the database is to be told."""
 
 
 class _Job:
@@ -79,7 +81,7 @@ class _Job:
         self.started = 0.0
         self.warned = False
         self.is_given_up = False
-        self.end: str | None = None
+        self.end: Command | None = None
 
     def run(self, encode_limit: int) -> models.Activation:
         """Apply what has arrived; in a thread. Whatever goes wrong blocks the workflow."""
@@ -87,9 +89,7 @@ class _Job:
         try:
             return self._apply(encode_limit)
         except BaseException as error:
-            _LOG.error("%s %s is blocked: %s", claimed.function, claimed.execution_id, error)
-            reason = errors.storable(f"{type(error).__name__}: {error}")
-            return _blocked(claimed, reason)
+            return _blocked(claimed, errors.storable(f"{type(error).__name__}: {error}"))
 
     def _apply(self, encode_limit: int) -> models.Activation:
         claimed = self.claimed
@@ -121,7 +121,7 @@ class _Job:
         if instance.blocked is not None:
             return _blocked(claimed, instance.blocked)
         if instance.finished:
-            self.end = commands[-1].kind
+            self.end = commands[-1]
         else:
             options["waits_for"] = instance.waiting_for()
         return models.Activation(
@@ -135,10 +135,7 @@ class _Job:
 
 
 def _blocked(claimed: models.Claimed, reason: str) -> models.Activation:
-    options = msgspec.json.encode({"blocked": reason}).decode()
-    return models.Activation(
-        claimed.execution_id, claimed.token, claimed.last_event or 0, (), "[]", options
-    )
+    return blocked(claimed.execution_id, claimed.token, claimed.last_event or 0, reason)
 
 
 def _instance(claimed: models.Claimed, function: Any, encode_limit: int) -> Instance:
@@ -159,12 +156,7 @@ def _instance(claimed: models.Claimed, function: Any, encode_limit: int) -> Inst
 
     def encode(value: Any) -> str:
         text: str = function.encode_result(value)
-        if len(text) > encode_limit:
-            raise errors.EncodingError(
-                f"the result of {claimed.function}() has {len(text)} bytes",
-                hint=f"at most {encode_limit} are stored: keep it elsewhere and return a reference",
-            )
-        return text
+        return codec.checked_size(text, encode_limit, what=f"the result of {claimed.function}()")
 
     return Instance(run, main, encode)
 
@@ -178,6 +170,7 @@ class Activations:
         self._source = source
         self._threads = Threads("currant-workflow")
         self._cache: OrderedDict[UUID, Instance] = OrderedDict()
+        self._blocked: OrderedDict[UUID, str] = OrderedDict()  # reasons that have been logged
         self._waiting: deque[_Job] = deque()
         self._running: dict[int, _Job] = {}
         self._finished: deque[tuple[_Job, models.Activation]] = deque()
@@ -210,7 +203,7 @@ class Activations:
             elif one.version > function.declaration.version:
                 reason = f"no worker so far has version {one.version} of {one.function}"
             if reason is not None:
-                self._host.activated(one, models.Release(one.execution_id, one.token, reason), None)
+                self._host.activated(models.Release(one.execution_id, one.token, reason))
                 continue
             instance = self._cache.pop(one.execution_id, None)
             if instance is not None and instance.last_event != one.last_event:
@@ -229,12 +222,14 @@ class Activations:
 
     def settled(self, report: Report, word: models.Word) -> None:
         """The database has answered an activation."""
-        self._active.pop(report.token, None)
+        claimed = self._active.pop(report.token, None)
         job = self._committing.pop(report.token, None)
+        reason = blocked_reason(report)
+        if claimed is not None and word is models.Word.ACCEPTED:
+            self._log(claimed, job.end if job else None, reason)
         if job is None or job.instance is None:
             return
-        is_blocked = isinstance(report, models.Activation) and '"blocked"' in report.options
-        is_kept = word in (models.Word.ACCEPTED, models.Word.ALREADY) and not is_blocked
+        is_kept = word in (models.Word.ACCEPTED, models.Word.ALREADY) and reason is None
         if is_kept and job.end is None and self._settings.worker_workflow_cache:
             self._cache[report.execution_id] = job.instance
             if len(self._cache) > self._settings.worker_workflow_cache:
@@ -242,6 +237,33 @@ class Activations:
         else:
             self._close(job.instance)
         self._drain()
+
+    def _log(self, claimed: models.Claimed, end: Command | None, reason: str | None) -> None:
+        """One line when a workflow ends, and one each time that it is blocked anew."""
+        if reason is None:
+            self._blocked.pop(claimed.execution_id, None)
+        elif self._blocked.get(claimed.execution_id) != reason:
+            self._blocked[claimed.execution_id] = reason
+            _LOG.error("%s %s is blocked: %s", claimed.function, claimed.execution_id, reason)
+            if len(self._blocked) > _MOST_REASONS:
+                self._blocked.popitem(last=False)
+        if end is None:
+            return
+        match end.kind:
+            case "complete":
+                _LOG.info("completed %s %s", claimed.function, claimed.execution_id)
+            case "cancelled":
+                _LOG.info("cancelled %s %s", claimed.function, claimed.execution_id)
+            case _:
+                error = msgspec.json.decode(end.payload or "{}").get("error", {})
+                lines = str(error.get("message") or "").splitlines() or [""]
+                _LOG.warning(
+                    "failed %s %s: %s: %s",
+                    claimed.function,
+                    claimed.execution_id,
+                    error.get("type"),
+                    lines[0],
+                )
 
     def lost(self, token: int) -> None:
         """The lease is another's: what is being computed for it will be refused."""
@@ -278,9 +300,7 @@ class Activations:
             _LOG.warning("cannot read the history of %d workflows: %s", len(jobs), error)
             for job in jobs:
                 claimed = job.claimed
-                self._host.activated(
-                    claimed, models.Release(claimed.execution_id, claimed.token), None
-                )
+                self._host.activated(models.Release(claimed.execution_id, claimed.token))
             return
         for job, history in zip(jobs, histories, strict=True):
             # Somebody else has advanced it if there is more; then the commit will be refused.
@@ -351,7 +371,7 @@ class Activations:
         while self._finished:
             job, activation = self._finished.popleft()
             self._committing[activation.token] = job
-            self._host.activated(job.claimed, activation, job.end)
+            self._host.activated(activation)
 
     def _close(self, instance: Instance) -> None:
         self._closing.append(instance)
@@ -396,6 +416,6 @@ class Activations:
         job.is_given_up = True
         self._running.pop(job.claimed.token, None)
         reason = f"the workflow's code blocked and could not be stopped; it was at\n{stack}"
-        self._host.activated(job.claimed, _blocked(job.claimed, errors.storable(reason)), None)
+        self._host.activated(_blocked(job.claimed, errors.storable(reason)))
         if self._drainers < 2 * _MOST_THREADS:
             self._add_drainer()

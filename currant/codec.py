@@ -43,6 +43,21 @@ def set_hook(hook: PayloadHook | None) -> None:
     _hooks[:] = [] if hook is None else [hook]
 
 
+def checked_size(text: Json, limit: int, *, what: str) -> Json:
+    """The text, unless it has more bytes than are stored.
+
+    Raises:
+        EncodingError: it has.
+    """
+    # At most four bytes a character: most texts need not be encoded to know.
+    if 4 * len(text) > limit and (size := len(text.encode())) > limit:
+        raise EncodingError(
+            f"{what} has {size} bytes",
+            hint=f"at most {limit} are stored: keep it elsewhere and send a reference",
+        )
+    return text
+
+
 def encode(value: Any, *, what: str, hint: Any = Any) -> Json:
     """The value as JSON text.
 

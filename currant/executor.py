@@ -22,7 +22,7 @@ from uuid import UUID
 
 import msgspec
 
-from currant import database, definitions, errors, models
+from currant import codec, database, definitions, errors, models
 from currant.context import TaskContext, entered
 from currant.models import Report
 from currant.threads import Threads
@@ -260,13 +260,11 @@ class Executor:
             running.stop = Stop.LOST
 
     def _completion(self, claimed: models.Claimed, function: Any, value: Any) -> models.Completion:
-        text = function.encode_result(value)
-        if len(text) > self._host.max_payload_bytes:
-            raise errors.EncodingError(
-                f"the result of {claimed.function}() has {len(text)} bytes",
-                hint=f"at most {self._host.max_payload_bytes} are stored: keep it elsewhere and "
-                "return a reference",
-            )
+        text = codec.checked_size(
+            function.encode_result(value),
+            self._host.max_payload_bytes,
+            what=f"the result of {claimed.function}()",
+        )
         return models.Completion(claimed.execution_id, claimed.token, text)
 
 

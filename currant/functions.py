@@ -198,8 +198,15 @@ class Function(Generic[P, C, R]):
         """
         encoded = self._encode_many(calls, keys)
         if api.in_workflow():
-            chosen_options = self._in_workflow()
-            return [await self._queue_in_workflow(args, chosen_options) for args in encoded]
+            sent = self._in_workflow()
+            each = [
+                sent if key is None else {**sent, "key": key}
+                for key in keys or [None] * len(encoded)
+            ]
+            return [
+                await self._queue_in_workflow(args, own)
+                for args, own in zip(encoded, each, strict=True)
+            ]
         chosen = self._client()
         batches = self._enqueue_many(encoded, keys, chosen.settings)
         connection = self._options.get("connection")

@@ -41,8 +41,31 @@ def calls_of(
     return calls
 
 
+def blocked(execution: UUID, token: int, last_event: int, reason: str) -> models.Activation:
+    """Instead of an activation's commit: the workflow cannot go on, and this is why."""
+    options = msgspec.json.encode({"blocked": reason}).decode()
+    return models.Activation(execution, token, last_event, (), "[]", options)
+
+
+def blocked_reason(report: Report) -> str | None:
+    """Why the report says that a workflow is blocked; None if it does not."""
+    if not isinstance(report, models.Activation) or '"blocked"' not in report.options:
+        return None
+    reason = msgspec.json.decode(report.options).get("blocked")
+    return None if reason is None else str(reason)
+
+
+def _failed(refused: models.Activation, reason: errors.CurrantError) -> models.Activation:
+    """The same activation, ending the workflow with the reason instead of what it asked for."""
+    last = refused.last_event + len(refused.arrivals) + (refused.last_event == 0)
+    error = errors.describe(reason, retryable=False)
+    fail = {"event": last, "kind": "fail", "payload": {"error": error}}
+    commands = msgspec.json.encode([fail]).decode()
+    return msgspec.structs.replace(refused, commands=commands)
+
+
 def replacement(report: Report, reason: errors.CurrantError) -> Report | None:
-    """The failure, or the reason for blocking, that stands for a report the database refused.
+    """What stands for a report that the database refused: a failure, or a reason for blocking.
 
     None if nothing more can be said: the replacement itself was refused, or it was a release.
     """
@@ -53,8 +76,10 @@ def replacement(report: Report, reason: errors.CurrantError) -> Report | None:
             return models.Failure(execution, token, failure)
         case models.Failure(error=error) if error != _UNSTORABLE:
             return models.Failure(execution, token, _UNSTORABLE)
-        case models.Activation(options=options) if '"blocked"' not in options:
-            blocked = msgspec.json.encode({"blocked": str(reason)}).decode()
-            return models.Activation(execution, token, report.last_event, (), "[]", blocked)
+        case models.Activation() if isinstance(reason, errors.PayloadTooLarge):
+            # Its code asked for something too large, and would again.
+            return None if '"kind":"fail"' in report.commands else _failed(report, reason)
+        case models.Activation() if blocked_reason(report) is None:
+            return blocked(execution, token, report.last_event, str(reason))
         case _:
             return None

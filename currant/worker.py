@@ -50,7 +50,6 @@ class Worker:
         self.has_failed = False
         self._tasks: dict[int, RunningTask] = {}
         self._ended: dict[int, RunningTask] = {}
-        self._activation_ends: dict[int, str] = {}
         self._lent = 0
         self._source = Source(settings, "currant worker")
         self._idle = asyncio.Event()
@@ -225,9 +224,6 @@ class Worker:
             _log_task(ended, report, word)
         else:
             self._activations.settled(report, word)
-            how = self._activation_ends.pop(report.token, None)
-            if how is not None and word is models.Word.ACCEPTED:
-                _LOG.info("%s", how)
         self._check_idle()
 
     # --- For the executor -----------------------------------------------------------------
@@ -306,13 +302,8 @@ class Worker:
 
     # --- For the activations --------------------------------------------------------------
 
-    def activated(self, claimed: models.Claimed, report: Report, end: str | None) -> None:
+    def activated(self, report: Report) -> None:
         """An activation is over."""
-        if end is not None:
-            ended = {"complete": "completed", "fail": "failed", "cancelled": "cancelled"}[end]
-            self._activation_ends[claimed.token] = (
-                f"{ended} {claimed.function} {claimed.execution_id}"
-            )
         self._engine.report(report)
 
     # --- For the heartbeat ----------------------------------------------------------------

@@ -88,7 +88,7 @@ class Shell:
     def run(self, command: str, *, code: int = 0) -> str:
         """Run a command line; what it prints."""
         done = subprocess.run(
-            ["/bin/sh", "-c", command],
+            ["bash", "-c", command],
             check=False,
             cwd=self.directory,
             env=self.environment,

@@ -1,7 +1,6 @@
 """What README.md and docs/operations.md show is run as they show it."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -22,7 +21,7 @@ def _commands(mentioning: str) -> str:
     found = [text for language, text in _blocks("README.md") if language == "sh"]
     (block,) = [text for text in found if mentioning in text]
     lines = [line for line in block.splitlines() if not line.startswith(_NOT_HERE)]
-    return "\n".join(["set -eu", "trap 'kill $(jobs -p)' EXIT", *lines])
+    return "\n".join(["set -eu", "trap 'jobs -p | xargs -r kill' EXIT", *lines])
 
 
 @pytest.fixture
@@ -37,14 +36,14 @@ def readme(shell: Shell) -> Shell:
 
 
 def test_quick_start(readme: Shell) -> None:
-    printed = readme.run(f"bash -c {_quoted(_commands('client.py'))}")
+    printed = readme.run(_commands("client.py"))
 
     assert "Summer: beach-320.jpg, boat-320.jpg" in printed
     assert printed.count("completed") == 4
 
 
 def test_migrating(readme: Shell) -> None:
-    assert "deployed" in readme.run(f"bash -c {_quoted(_commands('currant migrate'))}")
+    assert "deployed" in readme.run(_commands("currant migrate"))
 
 
 def test_tasks_and_calls(readme: Shell) -> None:
@@ -66,7 +65,7 @@ def test_tasks_and_calls(readme: Shell) -> None:
 
 
 def test_waiting_workflow(readme: Shell) -> None:
-    readme.run(f"bash -c {_quoted(_commands('currant signal'))}")
+    readme.run(_commands("currant signal"))
     readme.worker("--app", "release", "-q", "articles")
 
     execution = readme.one("select id from currant.execution_status where kind = 'workflow'")
@@ -99,7 +98,7 @@ def test_operations_sql(shell: Shell) -> None:
 
 
 def test_every_setting_is_listed_with_its_default() -> None:
-    rows = re.findall(r"^\| `(CURRANT_\w+)` \| ([^|]*) \|", _operations(), re.MULTILINE)
+    rows = re.findall(r"^\| `(CURRANT_\w+)` \| ([^|]*)\|", _operations(), re.MULTILINE)
     listed = {name: default.strip() for name, default in rows}
 
     defaults = {
@@ -110,8 +109,4 @@ def test_every_setting_is_listed_with_its_default() -> None:
 
 
 def _operations() -> str:
-    return Path(ROOT / "docs/operations.md").read_text()
-
-
-def _quoted(script: str) -> str:
-    return "'" + script.replace("'", "'\\''") + "'"
+    return (ROOT / "docs/operations.md").read_text()

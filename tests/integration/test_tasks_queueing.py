@@ -201,6 +201,40 @@ async def test_a_transactional_task_that_lost_its_lease_writes_nothing(
     assert database.rows("select attempt from charges") == [(2,)]
 
 
+async def test_a_sync_task_can_be_transactional(work: StartWorker, database: Database) -> None:
+    database.rows("create table charges (amount integer)")
+
+    @task(transactional=True, retries=1, retry_delay=0)
+    def charge(amount: int) -> str:
+        currant.connection().execute("insert into charges values (%s)", (amount,))
+        if task_info().attempt == 1:
+            raise RuntimeError("after writing")
+        return "charged"
+
+    work()
+
+    assert await asyncio.wait_for(charge.run(7), 10) == "charged"
+    assert database.rows("select amount from charges") == [(7,)]
+
+
+async def test_transactional_tasks_are_logged_as_completed_and_never_as_lost(
+    work: StartWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task(transactional=True)
+    async def charge(n: int) -> int:
+        return n
+
+    caplog.set_level("INFO", "currant")
+    worker = work(worker_heartbeat_interval=0.01)
+    handles = await charge.queue_many([{"n": n} for n in range(100)])
+    for handle in handles:
+        await handle.result(timeout=10)
+    await worker.stop()
+
+    assert caplog.text.count("completed charge") == 100
+    assert "lost" not in caplog.text
+
+
 # --- Tasks that wait for tasks
 
 
@@ -212,6 +246,16 @@ async def test_a_task_that_waits_for_a_task_lends_its_slot(work: StartWorker) ->
     work(worker_max_concurrent=1)
 
     assert await asyncio.wait_for(depth.run(5), 20) == 5
+
+
+async def test_a_sync_task_that_waits_for_a_task_lends_its_slot_too(work: StartWorker) -> None:
+    @task
+    def depth(n: int) -> int:
+        return 0 if n == 0 else 1 + depth.run_sync(n - 1)
+
+    work(worker_max_concurrent=1)
+
+    assert await asyncio.wait_for(depth.run(3), 20) == 3
 
 
 async def test_a_failure_of_a_task_that_was_waited_for_can_be_caught(work: StartWorker) -> None:

@@ -263,7 +263,7 @@ async def test_a_report_that_has_to_wait_survives_a_lost_connection(
         " and application_name = 'currant worker'"
     )
     database.rows(
-        "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+        "select pg_terminate_backend(pid) from pg_stat_activity"
         " where application_name = 'currant worker' and datname = current_database()"
     )
     await database.eventually(

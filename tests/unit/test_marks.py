@@ -1,0 +1,83 @@
+"""Where a claim may begin."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from currant import models
+from currant.marks import Marks
+
+
+def claimed(queue: str, kind: str, rank: int, seq: int) -> models.Claimed:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    identity = models.new_id()
+    return models.Claimed(
+        execution_id=identity,
+        token=seq,
+        kind=kind,
+        function="f",
+        version=1,
+        queue=queue,
+        rank=rank,
+        seq=seq,
+        attempt=1,
+        max_attempts=1,
+        args="{}",
+        headers=None,
+        parent_id=None,
+        root_id=identity,
+        created_at=now,
+        claimed_at=now,
+        timeout=None,
+        details=None,
+    )
+
+
+def test_a_new_worker_looks_everywhere() -> None:
+    assert Marks().hints(0.0) == {}
+
+
+def test_it_remembers_the_lowest_number_of_each_queue_kind_and_rank() -> None:
+    marks = Marks()
+    claims = [claimed("a", "task", 1, n) for n in (8, 7, 9)]
+    claims += [claimed("a", "task", 0, 5), claimed("a", "workflow", 1, 3), claimed("b", "task", 1, 4)]
+
+    marks.learn(claims, is_full_scan=True, at=10.0, took=0.001)
+
+    assert marks.hints(10.5) == {
+        "marks": {"a": {"t": [(0, 5), (1, 7)], "w": [(1, 3)]}, "b": {"t": [(1, 4)]}}
+    }
+
+
+def test_from_time_to_time_it_looks_everywhere_again() -> None:
+    marks = Marks()
+    marks.learn([claimed("a", "task", 1, 7)], is_full_scan=True, at=10.0, took=0.001)
+    marks.learn([claimed("a", "task", 1, 9)], is_full_scan=False, at=11.9, took=0.001)
+
+    assert marks.hints(11.99)
+    assert marks.hints(12.0) == {}
+
+
+def test_it_looks_less_often_where_that_is_slow() -> None:
+    marks = Marks()
+    marks.learn([claimed("a", "task", 1, 7)], is_full_scan=True, at=10.0, took=0.1)
+
+    assert marks.hints(14.9)
+    assert marks.hints(15.0) == {}
+
+
+def test_what_it_forgets_it_looks_for_everywhere() -> None:
+    marks = Marks()
+    marks.learn([claimed("a", "task", 1, 7)], is_full_scan=True, at=10.0, took=0.001)
+
+    marks.forget()
+
+    assert marks.hints(10.1) == {}
+
+
+def test_very_many_priorities_are_claimed_without_marks() -> None:
+    marks = Marks()
+    claims = [claimed("a", "task", rank, rank) for rank in range(1, 40)]
+    marks.learn(claims, is_full_scan=True, at=10.0, took=0.001)
+
+    assert marks.hints(10.1) == {"marks": {"a": {}}}

@@ -1,0 +1,106 @@
+"""Several processes under one, as they are started, replaced and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.worker_database import until
+
+PROGRAM = """
+import os, signal, sys, threading
+from pathlib import Path
+from currant import supervisor
+
+supervisor._RESTART_PAUSE = 0.0
+directory = Path(sys.argv[1])
+
+def work():
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    (directory / str(os.getpid())).touch()
+    if (directory / "fail").exists():
+        return 3
+    while not stopped.wait(0.01):
+        pass
+    return 1 if (directory / "sour").exists() else 0
+
+sys.exit(supervisor.supervise(int(sys.argv[2]), work))
+"""
+
+
+class Supervisor:
+    def __init__(self, directory: Path, processes: int) -> None:
+        self._directory = directory
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(directory), str(processes)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def children(self) -> set[int]:
+        """Every process that has ever begun to work."""
+        return {int(file.name) for file in self._directory.iterdir() if file.name.isdigit()}
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture
+def supervisor(directory: Path) -> Iterator[Supervisor]:
+    supervisor = Supervisor(directory, 3)
+    yield supervisor
+    supervisor.process.kill()
+    supervisor.process.wait(10)
+    assert supervisor.process.stderr is not None
+    supervisor.process.stderr.close()
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_it_starts_so_many_and_stops_them_together(supervisor: Supervisor) -> None:
+    children = until(lambda: (c := supervisor.children()) and len(c) == 3 and c)
+
+    assert supervisor.end() == 0
+    assert not any(map(is_alive, children))
+
+
+def test_one_that_dies_is_replaced(supervisor: Supervisor) -> None:
+    first = until(lambda: (c := supervisor.children()) and len(c) == 3 and c)
+
+    os.kill(min(first), signal.SIGKILL)
+
+    until(lambda: len(supervisor.children()) == 4)
+    assert supervisor.end() == 0
+    assert not any(map(is_alive, supervisor.children()))
+
+
+def test_the_worst_exit_code_is_its_own(supervisor: Supervisor, directory: Path) -> None:
+    until(lambda: len(supervisor.children()) == 3)
+    (directory / "sour").touch()
+
+    assert supervisor.end() == 1
+
+
+@pytest.mark.parametrize("begun", [1, 2, 3])
+def test_stopped_while_it_starts_it_leaves_nobody_behind(
+    supervisor: Supervisor, begun: int
+) -> None:
+    until(lambda: len(supervisor.children()) >= begun)
+
+    assert supervisor.end() == 0
+    assert not any(map(is_alive, supervisor.children()))
