@@ -81,7 +81,7 @@ class Engine:
         self._claiming = True
         self._stopping = False
         self._hungry = True  # there may be work that has not been asked for
-        self._postponed = 0  # reports that are sent again in a moment
+        self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
         self._poll_at = 0.0
         self._declared_until = 0.0  # until then producers notify this worker
@@ -286,8 +286,8 @@ class Engine:
 
     def _settle(self, report: Report, word: models.Word) -> None:
         if word is models.Word.BUSY:
-            self._postponed += 1
-            asyncio.get_running_loop().call_later(_BUSY_PAUSE, self._send_again, report)
+            self._postponed[report.token] = report
+            asyncio.get_running_loop().call_later(_BUSY_PAUSE, self._send_again, report.token)
             return
         self._beats.pop(report.token, None)
         if isinstance(report, models.Failure | models.Activation):
@@ -295,9 +295,10 @@ class Engine:
             self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
         self._worker.settled(report, word)
 
-    def _send_again(self, report: Report) -> None:
-        self._postponed -= 1
-        self.report(report)
+    def _send_again(self, token: int) -> None:
+        report = self._postponed.pop(token, None)
+        if report is not None:
+            self.report(report)
 
     async def _send_apart(self, reports: Sequence[Report]) -> None:
         """One of the reports cannot be stored: find it, so that the others are."""
@@ -374,7 +375,7 @@ class Engine:
             await self._register_anew()
             return
         stored = {one.token for one in leases}
-        reported = {report.token for report in self._outbox}
+        reported = {report.token for report in self._outbox} | self._postponed.keys()
         held = set(self._worker.held())
         for token in held - stored - reported:
             self._worker.lost(token)
@@ -393,6 +394,8 @@ class Engine:
             old,
             self.worker_id,
         )
+        self._outbox.extend(self._postponed.values())
+        self._postponed.clear()
         while self._outbox:
             self._settle(self._outbox.popleft(), models.Word.LOST)
         for token in list(self._worker.held()):

@@ -159,6 +159,15 @@ begin
         );
     end loop;
 
+    -- Before the inboxes are looked into: what a wake row deleted here stands for is then seen there.
+    delete from currant.ready as r
+    where r.ctid = any (array(
+        select c.ctid
+        from currant.ready as c
+        where c.execution_id = any (_locked) and c.attempt = 0
+        for update skip locked
+    ));
+
     select coalesce(array_agg(w.execution_id), '{}') into _admitted
     from (
         select t.id, max(t.attempt) as attempt
@@ -182,7 +191,7 @@ begin
     where r.ctid = any (array(
         select c.ctid
         from currant.ready as c
-        where c.execution_id = any (_locked) and (c.attempt = 0 or c.execution_id = any (_admitted))
+        where c.execution_id = any (_admitted) and c.attempt = 1
         for update skip locked
     ));
     return _admitted;
