@@ -27,11 +27,20 @@ as $$
 declare
     _bytes bigint;
     _started integer;
+    _cancelled integer[] := array(
+        select (x.value ->> 'number')::integer
+        from jsonb_array_elements(commands) as x (value)
+        where x.value ->> 'kind' = 'cancel'
+    );
 begin
     select max(pg_column_size(c.value -> 'payload' -> 'args')) into _bytes
     from jsonb_array_elements(commands) as c (value)
     where c.value ->> 'kind' = 'task';
     perform currant._check_size('arguments', _bytes);
+    select max(pg_column_size(c.value -> 'payload' -> 'options')) into _bytes
+    from jsonb_array_elements(commands) as c (value)
+    where c.value ->> 'kind' = 'task';
+    perform currant._check_size('options', _bytes);
     perform currant._check_options(coalesce(c.value -> 'payload' -> 'options', '{}'), array[
         'kind', 'queue', 'priority', 'delay', 'run_at', 'retries', 'timeout', 'version', 'headers',
         'retry_delay', 'retry_backoff', 'retry_max_delay'
@@ -52,10 +61,7 @@ begin
         where
             c.value ->> 'kind' = 'task'
             -- Created and cancelled in the same commit: both are in the history, and nothing is run.
-            and not exists (
-                select from jsonb_array_elements(_start_tasks.commands) as x (value)
-                where x.value ->> 'kind' = 'cancel' and x.value -> 'number' = c.value -> 'number'
-            )
+            and (c.value ->> 'number')::integer <> all (_cancelled)
     ),
     created as (
         insert into currant.executions (
@@ -340,7 +346,6 @@ begin
 
     if _end is not null then
         perform currant._carry_out(execution, commands, _at);
-        perform currant._check_size('result', pg_column_size(_end -> 'payload' -> 'result'));
         perform currant._end_workflow(
             execution,
             case _end ->> 'kind' when 'complete' then 'completed' when 'fail' then 'failed' else 'cancelled' end,
@@ -429,16 +434,37 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     _ends integer;
+    _unknown integer;
+    _bytes bigint;
     _misplaced integer;
 begin
     perform currant._enter_worker(worker);
-    select count(*) filter (where c.value ->> 'kind' in ('complete', 'fail', 'cancelled')),
+    select
+        count(*) filter (where c.value ->> 'kind' in ('complete', 'fail', 'cancelled')),
+        count(*) filter (
+            where
+                coalesce(c.value ->> 'kind', '') not in (
+                    'task', 'timer', 'queue', 'signal', 'cancel', 'version', 'complete', 'fail', 'cancelled'
+                )
+                or (c.value ->> 'kind' in ('task', 'queue') and c.value -> 'payload' ->> 'id' is null)
+        ),
+        max(pg_column_size(c.value -> 'payload')) filter (
+            where c.value ->> 'kind' in ('timer', 'cancel', 'version', 'complete', 'fail', 'cancelled')
+        ),
         count(*) filter (
             where coalesce((c.value ->> 'event')::integer, 0) not between
                 last_event + 1 and last_event + cardinality(arrivals) + case when last_event = 0 then 1 else 0 end
         )
-    into _ends, _misplaced
+    into _ends, _unknown, _bytes, _misplaced
     from jsonb_array_elements(case when jsonb_typeof(commands) = 'array' then commands else '[]' end) as c (value);
+    if _unknown > 0 then
+        raise exception using
+            errcode = '22023', message = 'unknown kind of command',
+            detail = format('%s commands of a kind that this schema does not know, or without an id', _unknown),
+            hint = 'deploy the schema of the version that the worker has';
+    end if;
+    perform currant._check_size('result', _bytes);
+    perform currant._check_size('options', pg_column_size(options));
     if _ends > 1 or _misplaced > 0 then
         raise exception using
             errcode = '22023', message = 'the commands do not fit the activation',

@@ -216,20 +216,34 @@ begin atomic
                 'kind', i.kind,
                 'number', i.number,
                 'name', i.name,
-                'payload', case when i.kind = 'task_completed' then o.result else i.payload end,
+                'payload', i.content,
                 'execution_id', i.child_id
             )
-            order by i.kind <> 'signal_received', i.arrival
+            order by i.n
         ),
         '[]'
     )
-    from currant.inbox as i
-    left join currant.outcomes as o on i.kind = 'task_completed' and o.execution_id = i.child_id
-    where i.workflow_id = _inbox_of.workflow_id;
+    from (
+        select
+            b.arrival, b.kind, b.number, b.name, b.child_id, b.content,
+            row_number() over (order by b.kind <> 'signal_received', b.arrival) as n,
+            sum(octet_length(b.content::text)) over (order by b.kind <> 'signal_received', b.arrival) as bytes
+        from (
+            select
+                x.arrival, x.kind, x.number, x.name, x.child_id,
+                case when x.kind = 'task_completed' then o.result else x.payload end as content
+            from currant.inbox as x
+            left join currant.outcomes as o on x.kind = 'task_completed' and o.execution_id = x.child_id
+            where x.workflow_id = _inbox_of.workflow_id
+            order by x.kind <> 'signal_received', x.arrival
+            limit 1000
+        ) as b
+    ) as i
+    where i.n = 1 or coalesce(i.bytes, 0) <= 16777216;
 end;
 
 comment on function currant._inbox_of(uuid) is
-'What has arrived for a workflow and is not applied yet, in the order to apply it: signals first, then by arrival.';
+'What has arrived for a workflow and is not applied yet, in the order to apply it: signals first, then by arrival. At most 1000 events and 16 MiB of payloads; advance wakes the workflow again for the rest.';
 
 revoke all on function currant._inbox_of(uuid) from public;
 

@@ -12,17 +12,33 @@
 
 begin;
 
+-- Applications hold a bucket shared and are kept apart by the unique index alone; advance tries it exclusively, and so
+-- learns that some application has a key of the bucket in an open transaction. Buckets, because the server's lock
+-- table is shared by all its databases and does not hold a lock for every key of a large batch.
+create or replace function currant._key_bucket(function text, key text)
+returns integer
+language sql
+immutable
+begin atomic
+    select (hashtextextended(function || ' ' || key, 1) & 1023)::integer;
+end;
+
+comment on function currant._key_bucket(text, text) is
+'The number of the advisory lock that stands for an idempotency key and others like it.';
+
+revoke all on function currant._key_bucket(text, text) from public;
+
 create or replace function currant._try_key(function text, key text)
 returns boolean
 language sql
 volatile
 set search_path = pg_catalog, pg_temp
 begin atomic
-    select key is null or pg_try_advisory_xact_lock(hashtextextended(function || ' ' || key, 1));
+    select key is null or pg_try_advisory_xact_lock(1262506571, currant._key_bucket(function, key));
 end;
 
 comment on function currant._try_key(text, text) is
-'Whether the key can be claimed without waiting for another transaction; from then on others wait for this one.';
+'Whether the key can be claimed without waiting for another transaction; from then on others wait for this one. Now and then no because of another key.';
 
 revoke all on function currant._try_key(text, text) from public;
 
@@ -39,7 +55,7 @@ declare
     _holder uuid;
     _result uuid;
 begin
-    perform pg_advisory_xact_lock(hashtextextended(function || ' ' || key, 1));
+    perform pg_advisory_xact_lock_shared(1262506571, currant._key_bucket(function, key));
     while _result is null
     loop
         insert into currant.keys as k (function, key, execution_id)
@@ -114,6 +130,7 @@ begin
             hint = 'an object holds keyword arguments, an array positional ones';
     end if;
     perform currant._check_size('arguments', _bytes);
+    perform currant._check_size('headers', pg_column_size(_policy.headers));
 
     if keys is not null then
         for _n in

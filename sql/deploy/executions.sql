@@ -29,7 +29,8 @@ create table currant.executions (
     constraint executions_max_attempts_is_positive check (max_attempts >= 1)
 );
 
-create index executions_parent_id_idx on currant.executions (parent_id) where parent_id is not null;
+create index executions_parent_id_idx on currant.executions (parent_id, command_number)
+where parent_id is not null;
 create unique index executions_retry_of_idx on currant.executions (retry_of) where retry_of is not null;
 
 comment on table currant.executions is

@@ -75,13 +75,14 @@ returns trigger
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 as $$
 begin
-    if exists (select from currant.watchers) then
-        perform pg_notify('currant_ended', n.execution_id::text)
-        from new_rows as n
-        where exists (select from currant.watchers as w where w.execution_id = n.execution_id);
-    end if;
+    perform pg_notify('currant_ended', n.execution_id::text)
+    from new_rows as n
+    where exists (select from currant.watchers as w where w.execution_id = n.execution_id);
     return null;
 end
 $$;

@@ -49,13 +49,13 @@ begin
         w.execution_id, 'blocked',
         _block_workflow.at
         + currant._backoff(w.last_at, _block_workflow.at, interval '5 minutes'),
-        _block_workflow.reason
+        left(_block_workflow.reason, 10000)
     from currant.workflows as w
     where w.execution_id = _block_workflow.execution_id
     on conflict on constraint delayed_pkey do nothing;
 
     update currant.workflows as w
-    set blocked_reason = _block_workflow.reason
+    set blocked_reason = left(_block_workflow.reason, 10000)
     where w.execution_id = _block_workflow.execution_id;
 end
 $$;
@@ -123,7 +123,7 @@ begin
         insert into currant.delayed (execution_id, kind, due_at, attempt, reason)
         select
             e.id, 'release', _give_back.at + currant._backoff(e.created_at, _give_back.at, interval '1 minute'),
-            _give_back.attempt, _give_back.reason
+            _give_back.attempt, left(_give_back.reason, 10000)
         from currant.executions as e
         where e.id = _give_back.execution_id;
     end if;

@@ -65,7 +65,7 @@ begin
         return _id;
     end if;
 
-    perform pg_advisory_xact_lock(hashtextextended(e.function || ' ' || e.key, 1))
+    perform pg_advisory_xact_lock_shared(1262506571, currant._key_bucket(e.function, e.key))
     from currant.executions as e
     where e.id = retry.execution and e.key is not null;
     update currant.keys as k

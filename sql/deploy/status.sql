@@ -28,8 +28,13 @@ begin
                 )
                 order by a.token
             )
-            from currant.attempts as a
-            where a.execution_id = s.id
+            from (
+                select x.token, x.attempt, x.worker_id, x.started_at, x.ended_at, x.error
+                from currant.attempts as x
+                where x.execution_id = s.id
+                order by x.token desc
+                limit 100
+            ) as a
         ), '[]')
     into _state
     from currant.execution_status as s
@@ -46,7 +51,7 @@ end
 $$;
 
 comment on function currant.status(uuid) is
-'Everything known of one execution, at one moment: its status (pending, running, suspended, blocked, completed, failed, cancelled), arguments, result or error, times, why it waits, and attempts, an array of the attempts that failed or were lost. Errors: KR004.';
+'Everything known of one execution, at one moment: its status (pending, running, suspended, blocked, completed, failed, cancelled), arguments, result or error, times, why it waits, and attempts, an array of the attempts that failed or were lost (the last 100). Errors: KR004.';
 
 revoke all on function currant.status(uuid) from public;
 grant execute on function currant.status(uuid) to currant_client, currant_worker, currant_observer, currant_admin;

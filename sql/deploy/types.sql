@@ -27,7 +27,7 @@ create type currant.claimed as (
     inbox jsonb
 );
 comment on type currant.claimed is
-'An execution that a worker holds a lease on. The last three are for workflows: how far its history goes, and what has arrived since, in the order to apply it; claimed_at is the time of those events.';
+'An execution that a worker holds a lease on. The last three are for workflows: how far its history goes, and what has arrived since, in the order to apply it (a part of it if it is much; the rest comes with the next claim); claimed_at is the time of those events.';
 
 create type currant.history_entry as (
     event integer,

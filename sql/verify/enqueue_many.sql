@@ -2,6 +2,8 @@
 
 begin;
 
+select 'currant._key_bucket(text, text)'::regprocedure;
+
 select 'currant._try_key(text, text)'::regprocedure;
 
 select 'currant._claim_key(text, text, uuid, boolean)'::regprocedure;
