@@ -7,11 +7,12 @@ there is exactly one report, and the worker goes on.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
+    contextmanager,
     suppress,
 )
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ class RunningTask:
     has_begun: bool = False
     is_committing: bool = False  # its own transaction ends the lease
     is_interruptible: bool = True
+    waits: int = 0  # for how many executions it waits at this moment
     details: str | None = None  # to go with the next heartbeat
 
     @property
@@ -90,11 +92,11 @@ class Host(Protocol):
     def transaction_sync(self) -> AbstractContextManager[Any]:
         """The same for a thread, with a connection to use there."""
 
-    def lend_slot(self) -> AbstractAsyncContextManager[None]:
-        """The task's slot may be used by another while this is open."""
+    def lend_slot(self, slots: int) -> None:
+        """One slot more (1), or one less again (-1), than the settings say. On the event loop."""
 
-    def lend_slot_sync(self) -> AbstractContextManager[None]:
-        """The same, from a thread of the task."""
+    def post(self, function: Callable[[], None]) -> None:
+        """Call the function on the event loop. Callable from any thread."""
 
 
 class Executor:
@@ -185,9 +187,33 @@ class Executor:
             details=claimed.details,
             cancelled=running.stop is not None,
             record_heartbeat=record_heartbeat,
-            lend_slot=self._host.lend_slot,
-            lend_slot_sync=self._host.lend_slot_sync,
+            lend_slot=partial(self._lent, running),
+            lend_slot_sync=partial(self._lent_sync, running),
         )
+
+    @asynccontextmanager
+    async def _lent(self, running: RunningTask) -> AsyncIterator[None]:
+        """A task that waits for others does not keep them from running."""
+        self._wait(running, 1)
+        try:
+            yield
+        finally:
+            self._wait(running, -1)
+
+    @contextmanager
+    def _lent_sync(self, running: RunningTask) -> Iterator[None]:
+        """The same from a thread of the task."""
+        self._host.post(partial(self._wait, running, 1))
+        try:
+            yield
+        finally:
+            self._host.post(partial(self._wait, running, -1))
+
+    def _wait(self, running: RunningTask, waits: int) -> None:
+        """A task has one slot to lend, for however many others it waits at once."""
+        before, running.waits = running.waits, running.waits + waits
+        if (before == 0) != (running.waits == 0):
+            self._host.lend_slot(waits)
 
     async def _call(self, function: Any, args: Any, kwargs: Any) -> Any:
         if function.is_async:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -28,6 +29,7 @@ from currant.listener import Listener
 from currant.models import Report
 from currant.pulse import Heartbeat
 from currant.settings import Settings
+from currant.supervisor import supervise
 
 _LOG = logging.getLogger("currant")
 
@@ -84,7 +86,9 @@ class Worker:
             interval=self.settings.worker_heartbeat_interval,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.stop)
+            # Under a supervisor SIGINT is ignored: it hands on what Ctrl-C means.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._loop.add_signal_handler(number, self.stop)
         _LOG.info(
             "worker %s: queues %s, %d tasks at a time, process %d",
             self._engine.worker_id,
@@ -107,7 +111,15 @@ class Worker:
             await self._engine.deregister()
             await self._engine.close()
         _LOG.info("worker %s has stopped", self._engine.worker_id)
+        for task in self._tasks.values():
+            one = task.claimed
+            _LOG.warning("%s %s did not stop when it was cancelled", one.function, one.execution_id)
         return 1 if self.has_failed else 0
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether tasks are left that do not stop; only the end of the process ends them."""
+        return bool(self._tasks)
 
     def stop(self) -> None:
         """Take nothing new and end when what runs is done; called again, end now."""
@@ -278,25 +290,8 @@ class Worker:
         finally:
             connection.close()
 
-    @asynccontextmanager
-    async def lend_slot(self) -> AsyncIterator[None]:
-        """A task that waits for others does not keep them from running."""
-        self._lend(1)
-        try:
-            yield
-        finally:
-            self._lend(-1)
-
-    @contextmanager
-    def lend_slot_sync(self) -> Iterator[None]:
-        """The same for a task in a thread."""
-        self.post(partial(self._lend, 1))
-        try:
-            yield
-        finally:
-            self.post(partial(self._lend, -1))
-
-    def _lend(self, slots: int) -> None:
+    def lend_slot(self, slots: int) -> None:
+        """A task waits for others (1), which may run meanwhile, or goes on (-1)."""
         self._lent += slots
         self._engine.nudge()
 
@@ -411,11 +406,20 @@ def run_worker(settings: Settings, *, queues: Sequence[str], processes: int = 1)
             dies, and hands on SIGTERM and SIGINT.
     """
     if processes > 1:
-        from currant.supervisor import supervise
+        return supervise(processes, partial(_work, settings, queues))
+    return _work(settings, queues)
 
-        return supervise(processes, lambda: asyncio.run(Worker(settings, queues=queues).run()))
+
+def _work(settings: Settings, queues: Sequence[str]) -> int:
     return asyncio.run(_run(settings, queues))
 
 
 async def _run(settings: Settings, queues: Sequence[str]) -> int:
-    return await Worker(settings, queues=queues).run()
+    worker = Worker(settings, queues=queues)
+    code = await worker.run()
+    if worker.is_stuck:
+        # The event loop would wait for them before it closes, and for ever.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
+    return code

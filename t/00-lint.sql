@@ -2,7 +2,7 @@
 
 begin;
 
-select plan(14);
+select plan(15);
 
 create temporary view functions as
 select p.oid, p.proname, p.oid::regprocedure as signature, left(p.proname, 1) = '_' as is_private,
@@ -101,6 +101,18 @@ select is_empty(
     where c.connamespace = 'currant'::regnamespace and c.contype = 'f'
     $$,
     'there are no foreign keys'
+);
+
+-- The cost of a plan that was switched off is what would make JIT compile for it.
+select is_empty(
+    $$
+    select p.oid::regprocedure from pg_proc as p
+    where
+        p.pronamespace = 'currant'::regnamespace
+        and 'enable_seqscan=off' = any (p.proconfig)
+        and not 'jit=off' = any (p.proconfig)
+    $$,
+    'a function that switches plans off switches JIT off too'
 );
 
 select exists (select from pg_available_extensions where name = 'plpgsql_check') as has_plpgsql_check \gset

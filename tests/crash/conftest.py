@@ -45,9 +45,7 @@ def gate(database: Database) -> Iterator[MakeGate]:
 
 
 @pytest.fixture
-def start(
-    database: Database, gate: MakeGate, tmp_path: Path
-) -> Iterator[StartProcess]:
+def start(database: Database, gate: MakeGate, tmp_path: Path) -> Iterator[StartProcess]:
     """Starts worker processes; what is left of them is killed at the end."""
     started: list[WorkerProcess] = []
 
@@ -55,7 +53,7 @@ def start(
         log = tmp_path / f"worker-{len(started) + 1}.log"
         app = environment.pop("app", "tests.apps.effects")
         arguments = arguments or ("-q", "work")
-        started.append(WorkerProcess(database, log, app, *arguments, **environment))
+        started.append(WorkerProcess(database, log, app, *arguments, environment=environment))
         return started[-1]
 
     yield start_one

@@ -137,7 +137,8 @@ def test_between_activations(database: Database, start: StartProcess, cache: str
     worker = start(CURRANT_WORKER_WORKFLOW_CACHE=cache)
     workflow = database.value(WAIT)
     database.until(
-        "select true from currant.execution_status where id = %s and waits_for like '%%signal go%%'",
+        "select true from currant.execution_status"
+        " where id = %s and waits_for like '%%signal go%%'",
         workflow,
     )
 
@@ -158,9 +159,7 @@ def test_between_activations(database: Database, start: StartProcess, cache: str
     assert database.rows("select * from currant.attempts") == []
 
 
-def test_while_its_workflow_code_runs(
-    database: Database, start: StartProcess
-) -> None:
+def test_while_its_workflow_code_runs(database: Database, start: StartProcess) -> None:
     """Code that takes its worker down with it is set aside instead of taking down every worker."""
     database.rows("update currant.configuration set max_lost_activations = 2")
     database.rows(

@@ -137,11 +137,6 @@ def durable(durable_server: DurableServer) -> Iterator[Database]:
         database.close()
 
 
-def reconnected(server: DurableServer) -> Database:
-    database = Database(server.database_url)
-    return database
-
-
 @pytest.mark.parametrize("how", ["restarted", "killed"])
 def test_a_server_that_goes_down_and_comes_back(
     durable_server: DurableServer, durable: Database, tmp_path: Path, how: str
@@ -157,7 +152,9 @@ def test_a_server_that_goes_down_and_comes_back(
         held = durable.value(ACT, "held", gate.key)
         gate.wait_for_somebody()
         workflow = durable.value("""select currant.enqueue('wait_and_act', '{"name": "flow"}')""")
-        durable.until("select true from currant.execution_status where waits_for like '%%signal go%%'")
+        durable.until(
+            "select true from currant.execution_status where waits_for like '%%signal go%%'"
+        )
 
         if how == "killed":
             durable_server.kill()
@@ -166,7 +163,7 @@ def test_a_server_that_goes_down_and_comes_back(
         until(lambda: worker.lines("database connection lost"))
         durable_server.start()
 
-        database = reconnected(durable_server)
+        database = Database(durable_server.database_url)
         database.rows("""select currant.signal(%s, 'go', '"on"')""", workflow)
         late = database.value(ACT, "late", 0)
         database.until(ENDED)
@@ -194,25 +191,25 @@ def test_a_server_that_goes_down_and_comes_back(
 def test_what_ends_while_the_server_is_away_is_reported_afterwards(
     durable_server: DurableServer, durable: Database, tmp_path: Path
 ) -> None:
-    flag = tmp_path / "flag"
-    log = tmp_path / "worker.log"
-    worker = WorkerProcess(durable, log, "tests.apps.files", "-q", "work")
+    files = [tmp_path / f"file-{number}" for number in range(5)]
+    worker = WorkerProcess(durable, tmp_path / "worker.log", "tests.apps.files", "-q", "work")
     try:
         executions = [
             durable.value(
-                "select currant.enqueue('wait_for_file', jsonb_build_object('path', %s::text))",
-                str(flag),
+                "select currant.enqueue('until_file', jsonb_build_object('path', %s::text))",
+                str(file),
             )
-            for _ in range(5)
+            for file in files
         ]
-        until(lambda: len(list(tmp_path.glob("flag.*.begun"))) == 5)
+        until(lambda: len(list(tmp_path.glob("*.begun.1"))) == 5)
 
         durable_server.stop()
-        flag.touch()
-        until(lambda: len(list(tmp_path.glob("flag.*.ended"))) == 5)
+        for file in files:
+            file.touch()
+        until(lambda: len(list(tmp_path.glob("*.ended.1"))) == 5)
         durable_server.start()
 
-        database = reconnected(durable_server)
+        database = Database(durable_server.database_url)
         database.until(ENDED)
         for execution in executions:
             assert database.value("select currant.result(%s)", execution) == 1

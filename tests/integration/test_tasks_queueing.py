@@ -192,7 +192,7 @@ async def test_a_transactional_task_that_lost_its_lease_writes_nothing(
     await asyncio.wait_for(begun.wait(), 10)
     # As the reaper does it, without waiting for it.
     database.rows(
-        "select currant._lose_lease(l, '{\"type\": \"WorkerLost\", \"enforced\": true}', now())"
+        'select currant._lose_lease(l, \'{"type": "WorkerLost", "enforced": true}\', now())'
         " from currant.leases as l"
     )
     go_on.set()

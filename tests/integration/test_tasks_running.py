@@ -97,7 +97,7 @@ async def test_a_result_over_the_limit_fails_its_task_alone(
     work()
     handles = await fill.queue_many([{"size": 10}, {"size": 20_000}, {"size": 30}])
 
-    with pytest.raises(ExecutionFailed, match="EncodingError.*20002 bytes"):
+    with pytest.raises(ExecutionFailed, match=r"EncodingError: .* 20002 bytes"):
         await handles[1].result(timeout=10)
     assert await handles[0].result(timeout=10) == "x" * 10
     assert await handles[2].result(timeout=10) == "x" * 30

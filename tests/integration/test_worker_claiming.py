@@ -74,9 +74,7 @@ async def test_no_more_tasks_run_at_a_time_than_it_may(work: StartWorker) -> Non
 # --- Hearing of work
 
 
-async def test_it_is_woken_by_a_notification(
-    work: StartWorker, database: Database
-) -> None:
+async def test_it_is_woken_by_a_notification(work: StartWorker, database: Database) -> None:
     """With a poll interval of an hour nothing but a notification can have brought it."""
     work(worker_poll_interval=3600)
     await database.eventually(LISTENING)
@@ -129,7 +127,9 @@ async def test_work_of_a_worker_that_died_is_done_although_the_poll_is_far_off(
             "queues": ["default"], "heartbeat_timeout": 0.5}')
         """
     )
-    claim = "select function from currant.claim('00000000-0000-7000-8000-000000000001', '{default}', 1)"
+    claim = (
+        "select function from currant.claim('00000000-0000-7000-8000-000000000001', '{default}', 1)"
+    )
     assert database.value(claim) == "claiming.echo"
     database.rows("update currant.executions set retry_delay = '0'")
 
@@ -243,7 +243,7 @@ async def test_a_report_that_has_to_wait_survives_a_lost_connection(
 ) -> None:
     """It is neither forgotten nor is the task run again."""
     gate = asyncio.Event()
-    ran = []
+    ran: list[None] = []
 
     @task(retries=0)
     async def once() -> str:

@@ -30,10 +30,10 @@ def start(database: Database, tmp_path: Path) -> Iterator[StartProcess]:
             WorkerProcess(
                 database,
                 log,
-                "tests.apps.signals",
+                "tests.apps.files",
                 *arguments,
+                environment=environment,
                 is_awaited=is_awaited,
-                **environment,
             )
         )
         return started[-1]
@@ -96,6 +96,25 @@ def test_then_it_gives_back_what_has_not_finished(
     assert database.value("select currant.result(%s)", execution) == 1
 
 
+def test_a_task_that_blocks_the_event_loop_is_not_given_to_another(
+    database: Database, start: StartProcess, tmp_path: Path
+) -> None:
+    """Nothing goes on in its worker but the heartbeat."""
+    worker = start(CURRANT_WORKER_HEARTBEAT_TIMEOUT="0.5")
+    start("-q", "another", CURRANT_WORKER_HEARTBEAT_TIMEOUT="0.5")
+    execution = run(database, "until_file_rudely", tmp_path / "file")
+    database.until(
+        "select heartbeat_at > claimed_at + interval '1.5 seconds'"
+        " from currant.leases as l join currant.workers as w on w.id = l.worker_id"
+    )
+
+    (tmp_path / "file").touch()
+
+    database.until(ENDED)
+    assert database.value("select currant.result(%s)", execution) == 1
+    assert database.value("select worker_id from currant.outcomes") == worker.id
+
+
 def test_ctrl_c_stops_it_too(database: Database, start: StartProcess) -> None:
     worker = start()
 
@@ -136,24 +155,22 @@ def test_it_logs_a_line_for_each_execution_and_none_for_polling(
 
     lines = worker.log().splitlines()
     assert len(worker.lines("completed quick")) == 20
-    ids = {str(row.execution_id) for row in database.rows("select execution_id from currant.outcomes")}
+    ids = {
+        str(row.execution_id) for row in database.rows("select execution_id from currant.outcomes")
+    }
     assert {line.split()[5].rstrip(",") for line in worker.lines("completed quick")} == ids
     assert len(lines) == 22
     assert "queues work, 10 tasks at a time" in lines[0]
     assert "has stopped" in lines[-1]
 
 
-def test_several_processes_work_and_stop_together(
-    database: Database, start: StartProcess
-) -> None:
+def test_several_processes_work_and_stop_together(database: Database, start: StartProcess) -> None:
     supervisor = start("--processes", "2")
     workers = "select array_agg(pid) from currant.workers where died_at is null having count(*) = 2"
     first = database.until(workers)
 
     os.kill(first[0], signal.SIGKILL)
-    second = database.until(
-        f"{workers.replace('having', 'and pid <> %s having')}", first[0]
-    )
+    second = database.until(f"{workers.replace('having', 'and pid <> %s having')}", first[0])
     assert first[1] in second
     database.rows(
         "select currant.enqueue_many('quick', array("

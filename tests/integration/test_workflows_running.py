@@ -159,12 +159,49 @@ async def test_a_signal_that_does_not_come_in_time_raises(
         await handle.signal("approved")
 
 
+async def test_more_workflows_wait_than_are_kept_in_memory(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def patient(n: int) -> int:
+        before = await add.run(n, 0)
+        return before + await wait_for_signal("more")
+
+    work("flows", worker_workflow_cache=min(cache, 3))
+    handles = await patient.queue_many([{"n": n} for n in range(20)])
+    await database.eventually(
+        "select count(*) = 20 from currant.execution_status where waits_for like '%%signal more%%'"
+    )
+    for handle in handles:
+        await handle.signal("more", 100)
+
+    assert [await handle.result(timeout=10) for handle in handles] == list(range(100, 120))
+
+
+async def test_workers_take_turns_on_a_workflow_and_none_trusts_its_memory(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def climb(steps: int) -> int:
+        height = 0
+        for step in range(steps):
+            lower, upper = await asyncio.gather(add.run(height, step), add.run(height, 2 * step))
+            height = upper - lower
+        return height
+
+    for _ in range(3):
+        work("flows", worker_workflow_cache=cache)
+    handles = await climb.queue_many([{"steps": steps} for steps in range(1, 11)])
+
+    assert [await handle.result(timeout=20) for handle in handles] == list(range(10))
+    errors = "select count(*) from currant.attempts"
+    assert database.value(errors) == 0
+
+
 # --- Failures
 
 
-async def test_a_failed_task_is_an_exception_in_the_workflow(
-    work: StartWorker, cache: int
-) -> None:
+async def test_a_failed_task_is_an_exception_in_the_workflow(work: StartWorker, cache: int) -> None:
     @task(queue="flows", retries=1, retry_delay=0)
     async def charge() -> None:
         raise ValueError("no cover")
@@ -174,14 +211,14 @@ async def test_a_failed_task_is_an_exception_in_the_workflow(
         try:
             await charge.run()
         except TaskFailed as error:
-            assert "raise ValueError" in (error.traceback or "")
-            return [error.type, error.reason, error.attempts, await add.run(1, 2)]
+            is_complete = "raise ValueError" in (error.traceback or "")
+            return [error.type, error.reason, error.attempts, is_complete, await add.run(1, 2)]
         return []
 
     work("flows", worker_workflow_cache=cache)
 
     found = await asyncio.wait_for(order.run(), 10)
-    assert found == ["ValueError", "no cover", 2, 3]
+    assert found == ["ValueError", "no cover", 2, True, 3]
 
 
 async def test_a_task_that_times_out_fails_as_a_task_does(work: StartWorker, cache: int) -> None:
@@ -436,7 +473,7 @@ async def test_a_busy_loop_is_reported_and_stopped_while_others_go_on(
 async def test_a_workflow_nobody_knows_waits_for_a_worker_that_does(
     work: StartWorker, cache: int, database: Database
 ) -> None:
-    other = "select currant.enqueue('later', '{}', '{\"queue\": \"flows\", \"kind\": \"workflow\"}')"
+    other = 'select currant.enqueue(\'later\', \'{}\', \'{"queue": "flows", "kind": "workflow"}\')'
     work("flows", worker_workflow_cache=cache)
     execution = database.value(other)
     await waits_for(database, "no worker so far knows the workflow later")
@@ -498,7 +535,9 @@ async def test_signals_and_executions_sent_by_a_workflow_arrive(
 
     work("flows", worker_workflow_cache=cache)
     receiving = await receiver.queue()
-    independent = currant.Handle(await asyncio.wait_for(sender.run(receiving), 10))
+    independent: currant.Handle[int] = currant.Handle(
+        await asyncio.wait_for(sender.run(receiving), 10)
+    )
 
     assert await receiving.result(timeout=10) == [1, 2]
     assert await independent.result(timeout=10) == 42

@@ -30,6 +30,7 @@ class Ledger:
     refused: set[int] = field(default_factory=set)
     cancelled: set[uuid.UUID] = field(default_factory=set)
     stopped: set[uuid.UUID] = field(default_factory=set)
+    doomed: set[uuid.UUID] = field(default_factory=set)
     signals: set[tuple[uuid.UUID, str]] = field(default_factory=set)
 
     def promise(self, execution: uuid.UUID, is_workflow: bool) -> None:
@@ -40,12 +41,17 @@ class Ledger:
 
     def check(self, observer: Session) -> None:
         """Assert that every promise was kept."""
-        query = "select execution_id, status, token from currant.outcomes"
+        query = """
+            select o.execution_id, e.kind, o.status, o.token
+            from currant.outcomes as o join currant.executions as e on e.id = o.execution_id
+        """
         ended = {row.execution_id: row for row in observer.execute(query)}
         assert self.promised <= ended.keys()
         for execution, token in self.completed.items():
             assert (ended[execution].status, ended[execution].token) == ("completed", token)
         assert all(ended[execution].status == "cancelled" for execution in self.cancelled)
+        for execution in self.doomed:
+            assert ended[execution].kind == "workflow" or ended[execution].status != "failed"
         assert not self.refused & {row.token for row in ended.values()}
         attempts = {row.token for row in observer.execute("select token from currant.attempts")}
         assert self.failed <= attempts

@@ -178,6 +178,8 @@ class Engine(RuleBasedStateMachine):
             app.then(lambda: self.ledger.stopped.add(execution))
         if status == "cancelled":
             app.then(lambda: self.ledger.cancelled.add(execution))
+        elif status in ("running", "pending") and not self.others_open(app) and not app.is_open:
+            self.ledger.doomed.add(execution)
 
     def app_retries(self, who: int, which: int) -> None:
         app = self.apps[who % APPS]
@@ -433,6 +435,6 @@ def sessions(database_url: str) -> Iterator[Sessions]:
         session.close()
 
 
-@pytest.mark.timeout(0 if os.environ.get("HYPOTHESIS_PROFILE") else 120)
+@pytest.mark.timeout(0 if os.environ.get("HYPOTHESIS_PROFILE") else 400)
 def test_whatever_happens_every_promise_is_kept(sessions: Sessions) -> None:
     run_state_machine_as_test(lambda: Engine(sessions), settings=settings())

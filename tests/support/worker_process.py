@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -41,8 +42,8 @@ class WorkerProcess:
         log: Path,
         app: str,
         *arguments: str,
+        environment: Mapping[str, str] = {},
         is_awaited: bool = True,
-        **environment: str,
     ) -> None:
         self._database = database
         self._log = log

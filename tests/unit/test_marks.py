@@ -40,7 +40,11 @@ def test_a_new_worker_looks_everywhere() -> None:
 def test_it_remembers_the_lowest_number_of_each_queue_kind_and_rank() -> None:
     marks = Marks()
     claims = [claimed("a", "task", 1, n) for n in (8, 7, 9)]
-    claims += [claimed("a", "task", 0, 5), claimed("a", "workflow", 1, 3), claimed("b", "task", 1, 4)]
+    claims += [
+        claimed("a", "task", 0, 5),
+        claimed("a", "workflow", 1, 3),
+        claimed("b", "task", 1, 4),
+    ]
 
     marks.learn(claims, is_full_scan=True, at=10.0, took=0.001)
 

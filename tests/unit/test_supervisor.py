@@ -48,19 +48,19 @@ class Supervisor:
         """Every process that has ever begun to work."""
         return {int(file.name) for file in self._directory.iterdir() if file.name.isdigit()}
 
+    def begun(self, count: int) -> set[int]:
+        """Wait until so many processes have begun to work."""
+        until(lambda: len(self.children()) >= count)
+        return self.children()
+
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(10)
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-@pytest.fixture
-def supervisor(directory: Path) -> Iterator[Supervisor]:
-    supervisor = Supervisor(directory, 3)
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    supervisor = Supervisor(tmp_path, 3)
     yield supervisor
     supervisor.process.kill()
     supervisor.process.wait(10)
@@ -73,25 +73,25 @@ def is_alive(pid: int) -> bool:
 
 
 def test_it_starts_so_many_and_stops_them_together(supervisor: Supervisor) -> None:
-    children = until(lambda: (c := supervisor.children()) and len(c) == 3 and c)
+    children = supervisor.begun(3)
 
     assert supervisor.end() == 0
     assert not any(map(is_alive, children))
 
 
 def test_one_that_dies_is_replaced(supervisor: Supervisor) -> None:
-    first = until(lambda: (c := supervisor.children()) and len(c) == 3 and c)
+    first = supervisor.begun(3)
 
     os.kill(min(first), signal.SIGKILL)
 
-    until(lambda: len(supervisor.children()) == 4)
+    supervisor.begun(4)
     assert supervisor.end() == 0
     assert not any(map(is_alive, supervisor.children()))
 
 
-def test_the_worst_exit_code_is_its_own(supervisor: Supervisor, directory: Path) -> None:
-    until(lambda: len(supervisor.children()) == 3)
-    (directory / "sour").touch()
+def test_the_worst_exit_code_is_its_own(supervisor: Supervisor, tmp_path: Path) -> None:
+    supervisor.begun(3)
+    (tmp_path / "sour").touch()
 
     assert supervisor.end() == 1
 
@@ -100,7 +100,7 @@ def test_the_worst_exit_code_is_its_own(supervisor: Supervisor, directory: Path)
 def test_stopped_while_it_starts_it_leaves_nobody_behind(
     supervisor: Supervisor, begun: int
 ) -> None:
-    until(lambda: len(supervisor.children()) >= begun)
+    supervisor.begun(begun)
 
     assert supervisor.end() == 0
     assert not any(map(is_alive, supervisor.children()))

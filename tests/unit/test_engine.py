@@ -1,0 +1,337 @@
+"""The exchange with a database that is played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from currant import database, models
+from currant.engine import Engine
+from currant.models import Completion, Failure, Release, Report, Word, new_id
+from currant.reports import calls_of, is_bad_data, replacement
+
+
+class Refused(psycopg.Error):
+    def __init__(self, state: str) -> None:
+        super().__init__(state)
+        self.sqlstate = state
+
+
+class Connection:
+    closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Server:
+    """Answers exchanges: completions as the test says, everything else as if there were nothing."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[list[str]] = []
+        self.completed: list[str] = []
+        self.answer: Callable[[str], str] = lambda result: "accepted"
+        self.refuse: Callable[[list[str]], str | None] = lambda results: None
+        self.leases: list[models.Claimed] = []
+
+    async def exchange(self, _: Connection, calls: Sequence[database.Call[Any]]) -> list[Any]:
+        # Answers before anything is counted as stored, as in one transaction.
+        results = [result for call in calls for result in _results(call)]
+        state = self.refuse(results)
+        if state is not None:
+            raise Refused(state) if state != "lost" else psycopg.OperationalError("gone")
+        self.exchanges.append(results)
+        answers: list[Any] = []
+        for call in calls:
+            name = _name(call)
+            if name in ("complete_many", "fail_many", "release_many"):
+                words = [self.answer(result) for result in _results(call)]
+                self.completed += [
+                    result
+                    for result, word in zip(_results(call), words, strict=True)
+                    if word == "accepted"
+                ]
+                answers.append(words)
+            else:
+                answers.append([])
+        return answers
+
+    async def run(self, _: Connection, call: database.Call[Any]) -> Any:
+        match _name(call):
+            case "tick":
+                return models.TickResult(0, False, None)
+            case "resume":
+                return self.leases
+            case "register_worker":
+                return new_id()
+            case _:
+                return 0
+
+
+def _name(call: database.Call[Any]) -> str:
+    return call.sql.split("currant.", 1)[1].split("(", 1)[0]
+
+
+def _results(call: database.Call[Any]) -> list[str]:
+    """What tells the reports of a call apart."""
+    if _name(call) not in ("complete_many", "fail_many"):
+        return []
+    return [str(one) for one in call.params]
+
+
+def _complete_many(_: UUID, reports: Sequence[Completion]) -> database.Call[Any]:
+    return database.Call("currant.complete_many()", [one.result for one in reports], list)
+
+
+def _fail_many(_: UUID, reports: Sequence[Failure]) -> database.Call[Any]:
+    return database.Call("currant.fail_many()", [one.error for one in reports], list)
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.settled_words: dict[int, Word] = {}
+        self.started: list[models.Claimed] = []
+        self.lost_tokens: list[int] = []
+        self.holds: dict[int, UUID] = {}
+
+    def free_slots(self) -> tuple[int, int]:
+        return 1, 1
+
+    def start(self, claimed: Sequence[models.Claimed]) -> None:
+        self.started += claimed
+
+    def settled(self, report: Report, word: Word) -> None:
+        assert report.token not in self.settled_words, "settled twice"
+        self.settled_words[report.token] = word
+
+    def held(self) -> Mapping[int, UUID]:
+        return self.holds
+
+    def lost(self, token: int) -> None:
+        self.lost_tokens.append(token)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = Server()
+    monkeypatch.setattr(database, "exchange", server.exchange)
+    monkeypatch.setattr(database, "run", server.run)
+    monkeypatch.setattr(database, "complete_many", _complete_many)
+    monkeypatch.setattr(database, "fail_many", _fail_many)
+    return server
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+@pytest.fixture
+def engine(worker: Worker, server: Server) -> Engine:
+    async def connect() -> Any:
+        return Connection()
+
+    return Engine(
+        worker,
+        connect=connect,
+        registration=lambda identity: {"id": str(identity)},
+        queues=["q"],
+        poll_interval=3600,
+        recover_interval=3600,
+    )
+
+
+def completion(token: int, result: str | None = None) -> Completion:
+    return Completion(new_id(), token, str(token) if result is None else result)
+
+
+async def finish(engine: Engine) -> None:
+    """Let it send everything, and end."""
+    engine.stop()
+    async with asyncio.timeout(20):
+        await engine.run()
+
+
+async def test_what_was_reported_together_travels_together(
+    engine: Engine, server: Server, worker: Worker
+) -> None:
+    for token in (1, 2, 3):
+        engine.report(completion(token))
+
+    await finish(engine)
+
+    assert server.exchanges == [["1", "2", "3"]]
+    assert worker.settled_words == dict.fromkeys((1, 2, 3), Word.ACCEPTED)
+
+
+@pytest.mark.parametrize("bad", [{1}, {8}, {4}, {1, 2}, {3, 8}, set(range(1, 9))], ids=str)
+async def test_bad_data_is_found_and_everything_else_is_stored_and_settled(
+    engine: Engine, server: Server, worker: Worker, bad: set[int]
+) -> None:
+    texts = {str(token) for token in bad}
+    server.refuse = lambda results: "22P02" if texts & set(results) else None
+    for token in range(1, 9):
+        engine.report(completion(token))
+
+    await finish(engine)
+
+    stored = [result for result in server.completed if result in map(str, range(1, 9))]
+    assert sorted(stored) == [str(n) for n in range(1, 9) if n not in bad]
+    # Those that were refused end as failures.
+    assert set(worker.settled_words) == set(range(1, 9))
+    assert sum(text.startswith("{") for text in server.completed) == len(bad)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+async def test_a_connection_lost_while_it_looks_for_bad_data_forgets_nothing(
+    engine: Engine, server: Server, worker: Worker, at: int
+) -> None:
+    calls = 0
+
+    def refuse(results: list[str]) -> str | None:
+        nonlocal calls
+        calls += 1
+        if calls == at + 1:
+            return "lost"
+        return "22P02" if "5" in results else None
+
+    server.refuse = refuse
+    for token in range(1, 9):
+        engine.report(completion(token))
+
+    await finish(engine)
+
+    assert set(worker.settled_words) == set(range(1, 9))
+    assert sorted(r for r in server.completed if r.isdigit()) == list("1234678")
+
+
+@pytest.mark.parametrize("state", ["42883", "42501", "57014", "55P03", "XX000", "40001", "57P01"])
+async def test_what_says_nothing_about_a_report_is_waited_for(
+    engine: Engine, server: Server, worker: Worker, state: str
+) -> None:
+    await_refusals = 2
+
+    def refuse(results: list[str]) -> str | None:
+        nonlocal await_refusals
+        if results and await_refusals:
+            await_refusals -= 1
+            return state
+        return None
+
+    server.refuse = refuse
+    engine.report(completion(1))
+
+    await finish(engine)
+
+    assert server.completed == ["1"]
+    assert worker.settled_words == {1: Word.ACCEPTED}
+
+
+async def test_a_busy_report_is_sent_again_after_a_while(
+    engine: Engine, server: Server, worker: Worker
+) -> None:
+    answers = iter(["busy", "busy", "accepted"])
+    server.answer = lambda result: next(answers)
+    engine.report(completion(1))
+
+    await finish(engine)
+
+    assert server.exchanges == [["1"]] * 3
+    assert worker.settled_words == {1: Word.ACCEPTED}
+
+
+async def test_nothing_that_has_been_reported_is_taken_up_again(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    """Neither what waits to be sent, nor what was busy when the connection was lost."""
+    steps = iter(["busy", "lost", "accepted"])
+
+    def refuse(results: list[str]) -> str | None:
+        if results and (step := next(steps)) == "lost":
+            return "lost"
+        server.answer = lambda result: step
+        return None
+
+    server.refuse = refuse
+    server.leases = [claimed(1), claimed(2)]
+    worker.holds = {2: new_id()}
+    engine.report(completion(1))
+
+    await finish(engine)
+
+    assert worker.started == []
+    assert worker.settled_words == {1: Word.ACCEPTED}
+
+
+async def test_leases_of_an_answer_that_never_came_are_taken_up(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    server.leases = [claimed(1), claimed(2)]
+    worker.holds = {2: new_id(), 3: new_id()}
+    engine.report(completion(9))
+
+    await finish(engine)
+
+    assert [one.token for one in worker.started] == [1]
+    assert worker.lost_tokens == [3]
+
+
+async def test_declared_dead_it_gives_everything_up_and_registers_anew(
+    engine: Engine, server: Server, worker: Worker
+) -> None:
+    before = engine.worker_id
+    refusals = iter(["KR002"])
+    server.refuse = lambda results: next(refusals, None)
+    worker.holds = {2: new_id()}
+    engine.report(completion(1))
+
+    await finish(engine)
+
+    assert engine.worker_id != before
+    assert worker.settled_words == {1: Word.LOST}
+    assert worker.lost_tokens[-1] == 2
+
+
+# --- Reports
+
+
+@pytest.fixture
+def claimed() -> Callable[[int], models.Claimed]:
+    from tests.unit.test_executor import claimed as make
+
+    return lambda token: make("f", token=token)
+
+
+@pytest.mark.parametrize(
+    ("state", "is_bad"),
+    [
+        *[(state, True) for state in ("22023", "22P05", "23505", "KR005")],
+        *[(state, False) for state in ("KR002", "KR008", "42501", "42883", "40001", "57014", "")],
+    ],
+)
+def test_only_some_errors_are_about_the_data(state: str, is_bad: bool) -> None:
+    assert is_bad_data(Refused(state)) is is_bad
+
+
+def test_a_replacement_that_is_refused_has_no_replacement() -> None:
+    reason = database.translate(Refused("22P05"))
+    failure = replacement(completion(1), reason)
+    assert isinstance(failure, Failure)
+    last = replacement(failure, reason)
+    assert isinstance(last, Failure)
+    assert replacement(last, reason) is None
+    assert replacement(Release(new_id(), 1), reason) is None
+
+
+def test_there_is_one_call_for_each_kind_of_report() -> None:
+    one, two = completion(1), completion(3)
+    given_back = Release(new_id(), 2)
+
+    calls = calls_of(new_id(), [one, given_back, two])
+
+    assert [list(reports) for reports, _ in calls] == [[one, two], [given_back]]
