@@ -1,8 +1,10 @@
 """Durable tasks and workflows on nothing but Postgres."""
 
 from currant.authoring import get_version, now, random, uuid4, wait_for_signal
-from currant.client import Client, configure, send_signal, send_signal_sync
+from currant.client import Client
+from currant.codec import PayloadHook
 from currant.context import TaskInfo, connection, heartbeat, task_info
+from currant.defaults import configure, send_signal, send_signal_sync
 from currant.definitions import Declaration, Function, task, workflow
 from currant.errors import (
     AlreadyEnded,
@@ -12,16 +14,21 @@ from currant.errors import (
     DatabaseUnavailable,
     DecodingError,
     DefinitionError,
+    EmbeddedError,
     EncodingError,
     ExecutionFailed,
     ExecutionNotFound,
+    InvalidArgument,
     NonDeterminism,
+    NotAllowedInLoop,
     NotAllowedInWorkflow,
     NotInTask,
     NotInWorkflow,
     OptionError,
     PayloadTooLarge,
     Retry,
+    SchemaError,
+    SchemaMissing,
     SettingsError,
     TaskFailed,
     UnknownFunction,
@@ -42,19 +49,25 @@ __all__ = [
     "Declaration",
     "DecodingError",
     "DefinitionError",
+    "EmbeddedError",
     "EncodingError",
     "ExecutionFailed",
     "ExecutionNotFound",
     "ExecutionState",
     "Function",
     "Handle",
+    "InvalidArgument",
     "NonDeterminism",
+    "NotAllowedInLoop",
     "NotAllowedInWorkflow",
     "NotInTask",
     "NotInWorkflow",
     "OptionError",
+    "PayloadHook",
     "PayloadTooLarge",
     "Retry",
+    "SchemaError",
+    "SchemaMissing",
     "SettingsError",
     "Status",
     "TaskFailed",

@@ -20,7 +20,7 @@ import psycopg
 from currant import codec, database, definitions, errors, models
 from currant.connections import Source
 from currant.models import Report
-from currant.reports import blocked, blocked_reason
+from currant.reports import blocked
 from currant.settings import Settings
 from currant.threads import Threads
 from currant.workflow.history import Command, Event, RunInfo, started_payload, steps
@@ -35,6 +35,8 @@ _TAKE_OVER_AFTER: Final = 0.1
 # Seconds that interrupted code has to come to an end.
 _INTERRUPT_GRACE: Final = 2.0
 _MOST_REASONS: Final = 1000
+# Seconds before workflows are given back whose history could not be read.
+_READ_PAUSE: Final = 1.0
 
 
 class _Arrival(msgspec.Struct):
@@ -224,7 +226,7 @@ class Activations:
         """The database has answered an activation."""
         claimed = self._active.pop(report.token, None)
         job = self._committing.pop(report.token, None)
-        reason = blocked_reason(report)
+        reason = report.blocked if isinstance(report, models.Activation) else None
         if claimed is not None and word is models.Word.ACCEPTED:
             self._log(claimed, job.end if job else None, reason)
         if job is None or job.instance is None:
@@ -299,8 +301,9 @@ class Activations:
         except Exception as error:
             _LOG.warning("cannot read the history of %d workflows: %s", len(jobs), error)
             for job in jobs:
-                claimed = job.claimed
-                self._host.activated(models.Release(claimed.execution_id, claimed.token))
+                release = models.Release(job.claimed.execution_id, job.claimed.token)
+                # Not at once: this worker might be the one to claim them again.
+                self._loop.call_later(_READ_PAUSE, self._host.activated, release)
             return
         for job, history in zip(jobs, histories, strict=True):
             # Somebody else has advanced it if there is more; then the commit will be refused.

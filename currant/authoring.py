@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from currant import codec
+from currant.arguments import Seconds
 from currant.workflow import api
 
 _is_inline: ContextVar[bool] = ContextVar("currant_inline", default=False)
@@ -35,7 +36,7 @@ def is_inline() -> bool:
 
 async def wait_for_signal(
     name: str,
-    timeout: float | timedelta | None = None,
+    timeout: Seconds | None = None,
     *,
     type: Any = Any,  # noqa: A002  (reads best where it is used)
 ) -> Any:
@@ -48,6 +49,8 @@ async def wait_for_signal(
 
     Raises:
         TimeoutError: none came in that time. Waiting again waits anew.
+        InvalidArgument: the name is none that a signal could have.
+        TypeError: the timeout is no duration.
         DecodingError: the payload does not fit `type`.
         NotInWorkflow: the caller is no workflow.
     """

@@ -1,23 +1,18 @@
-"""The client: what an application asks of the database, with and without an event loop.
-
-There is one per event loop, made at first use from the environment; `configure`, `async with
-Client(url)` and the option `client` choose another.
-"""
+"""The client: what an application asks of the database, with and without an event loop."""
 
 import asyncio
-import atexit
 import contextlib
-import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar, Token
-from datetime import timedelta
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import psycopg
 
-from currant import codec, connections, database, errors, models
+from currant import codec, connections, context, database, errors, models
+from currant.arguments import Seconds, seconds
 from currant.connections import Patience, Pools, Source
 from currant.handles import Handle
 from currant.settings import Settings
@@ -28,7 +23,9 @@ T = TypeVar("T")
 
 Decode = Callable[[str | None], Any]
 Identifier = UUID | str
-Seconds = float | timedelta
+
+# The one that was entered last, by `with` or `async with`.
+entered: ContextVar["Client | None"] = ContextVar("currant_client", default=None)
 
 
 class Client:
@@ -56,10 +53,8 @@ class Client:
             settings = Settings.from_environment(database_url=url)
         elif url is not None:
             raise TypeError("give Client a URL or settings, not both")
-        if settings.database_url is not None:
-            database.check_url(settings.database_url)
         self.settings = settings
-        self._patience = _seconds(patience)
+        self._patience = seconds(patience, what="patience")
         self._pools = Pools(Source(settings, application_name))
         self._tokens: list[Token[Client | None]] = []
 
@@ -71,7 +66,7 @@ class Client:
         await self.close()
 
     def __enter__(self) -> Self:
-        self._tokens.append(_chosen.set(self))
+        self._tokens.append(entered.set(self))
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -82,7 +77,7 @@ class Client:
         # A fixture or a framework may leave in another context than it entered in; there is then
         # nothing to reset in this one.
         with contextlib.suppress(ValueError):
-            _chosen.reset(self._tokens.pop())
+            entered.reset(self._tokens.pop())
 
     async def close(self) -> None:
         """Close the connections; using the client again opens new ones."""
@@ -103,7 +98,7 @@ class Client:
             DatabaseUnavailable: the database could not be reached for too long.
             CurrantError: the database refused.
         """
-        _refuse_in_workflow()
+        refuse_in_workflow()
         if connection is not None:
             with connections.translated():
                 return await connections.run_on(connection, call)
@@ -111,7 +106,7 @@ class Client:
 
     def perform_sync(self, call: database.Call[T], *, connection: Any = None) -> T:
         """`perform` for code without an event loop."""
-        _refuse_in_workflow()
+        refuse_in_workflow()
         if connection is not None:
             with connections.translated():
                 return connections.run_on_sync(connection, call)
@@ -119,7 +114,7 @@ class Client:
 
     async def perform_all(self, calls: Sequence[database.Call[Any]]) -> list[Any]:
         """Run several calls in one transaction; otherwise as `perform`."""
-        _refuse_in_workflow()
+        refuse_in_workflow()
         patience = Patience(self._pools.source, self._patience)
         while True:
             try:
@@ -131,7 +126,7 @@ class Client:
 
     def perform_all_sync(self, calls: Sequence[database.Call[Any]]) -> list[Any]:
         """`perform_all` for code without an event loop."""
-        _refuse_in_workflow()
+        refuse_in_workflow()
         patience = Patience(self._pools.source, self._patience)
         while True:
             try:
@@ -181,7 +176,7 @@ class Client:
     ) -> None:
         """Send a workflow a signal."""
         if api.in_workflow():
-            await _signal_from_workflow(execution, name, payload, connection)
+            await signal_from_workflow(execution, name, payload, connection)
             return
         await self.perform(_signal(execution, name, payload), connection=connection)
 
@@ -229,8 +224,8 @@ class Client:
         decode: Decode | None = None,
     ) -> Any:
         """Wait for the end of the execution and give its result; see `Handle.result`."""
-        _refuse_in_workflow()
-        limit = None if timeout is None else _seconds(timeout)
+        refuse_in_workflow()
+        limit = None if timeout is None else seconds(timeout, what="timeout")
         deadline = asyncio.timeout(limit)
         try:
             async with deadline:
@@ -246,7 +241,7 @@ class Client:
         if (await self.perform(watch)).is_end:
             return
         ends = self._pools.of_loop().ends
-        async with ends.waiting_for(execution) as woken:
+        async with _others_may_run(), ends.waiting_for(execution) as woken:
             is_told = ends.is_listening
             rest = pauses(is_told=is_told)
             while not (await self.perform(watch)).is_end:
@@ -265,13 +260,16 @@ class Client:
         timeout: Seconds | None = None,
         decode: Decode | None = None,
     ) -> Any:
-        """`result` for code without an event loop."""
-        _refuse_in_workflow()
-        limit = None if timeout is None else _seconds(timeout)
+        """`result` for code without an event loop; see `Handle.result_sync`."""
+        refuse_in_workflow()
+        refuse_in_loop("result_sync()", "await handle.result()")
+        limit = None if timeout is None else seconds(timeout, what="timeout")
         deadline = None if limit is None else time.monotonic() + limit
         state = self.status_sync(execution)
         if not state.status.is_end:
-            if not self._wait_for_end_sync(Handle(execution), deadline):
+            with _others_may_run_sync():
+                has_ended = self._wait_for_end_sync(Handle(execution), deadline)
+            if not has_ended:
                 raise _timed_out(execution, limit)
             state = self.status_sync(execution)
         return _outcome(state, decode)
@@ -302,29 +300,22 @@ class Client:
         raise AssertionError("pauses never end")
 
 
-async def send_signal(
-    execution: Identifier, name: str, payload: Any = None, *, connection: Any = None
-) -> None:
-    """Send a workflow a signal; whoever waits for that name gets the payload.
+def _others_may_run() -> AbstractAsyncContextManager[None]:
+    """Lends the slot of the task that waits in here.
 
-    Inside a workflow the signal is sent with the commit of what the workflow has done so far.
-
-    Raises:
-        ExecutionNotFound: no execution has this id.
-        AlreadyEnded: it has ended.
-        EncodingError: the payload cannot be sent.
+    Tasks that wait for tasks would otherwise fill the worker, and wait for ever.
     """
-    if api.in_workflow():
-        await _signal_from_workflow(execution, name, payload, connection)
-        return
-    await current().signal(execution, name, payload, connection=connection)
+    task = context.current()
+    if task is None or task.lend_slot is None:
+        return contextlib.nullcontext()
+    return task.lend_slot()
 
 
-def send_signal_sync(
-    execution: Identifier, name: str, payload: Any = None, *, connection: Any = None
-) -> None:
-    """`send_signal` for code without an event loop."""
-    current_sync().signal_sync(execution, name, payload, connection=connection)
+def _others_may_run_sync() -> AbstractContextManager[None]:
+    task = context.current()
+    if task is None or task.lend_slot_sync is None:
+        return contextlib.nullcontext()
+    return task.lend_slot_sync()
 
 
 def _enqueue(
@@ -345,14 +336,14 @@ def _signal(execution: Identifier, name: str, payload: Any) -> database.Call[int
 
 
 def _signal_payload(name: str, payload: Any) -> str:
-    if not isinstance(name, str) or not name:
-        raise errors.InvalidArgument(f"a signal's name has to be text, not {name!r}")
+    api.check_signal_name(name)
     return codec.encode(payload, what=f"the payload of signal {name!r}")
 
 
-async def _signal_from_workflow(
+async def signal_from_workflow(
     execution: Identifier, name: str, payload: Any, connection: Any
 ) -> None:
+    """Send a signal from the code of a workflow, which takes no client."""
     if connection is not None:
         raise errors.NotAllowedInWorkflow(
             "option connection cannot be used inside a workflow", hint="do it in a task"
@@ -382,83 +373,22 @@ def _timed_out(execution: Identifier, limit: float | None) -> TimeoutError:
     return TimeoutError(f"execution {execution} has not ended within {limit:g} seconds")
 
 
-def _seconds(value: Seconds) -> float:
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def refuse_in_loop(what: str, instead: str) -> None:
+    """Raise NotAllowedInLoop if the caller runs in an event loop.
+
+    A worker's could not even start what is waited for.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise errors.NotAllowedInLoop(f"{what} would block the event loop", hint=instead)
 
 
-def _refuse_in_workflow() -> None:
+def refuse_in_workflow() -> None:
+    """Raise NotAllowedInWorkflow if the caller is the code of a workflow."""
     if api.in_workflow():
         raise errors.NotAllowedInWorkflow(
             "a workflow cannot talk to the database itself, it would do so at every replay",
             hint="do it in a task, or use the awaitable forms of queue, run and send_signal",
         )
-
-
-# --- Which client ------------------------------------------------------------------------------
-
-_chosen: ContextVar[Client | None] = ContextVar("currant_client", default=None)
-
-
-class _Defaults:
-    """The clients of this process that nobody named."""
-
-    def __init__(self) -> None:
-        self.configured: Client | None = None
-        self.clear()
-
-    def clear(self) -> None:
-        self.by_loop: dict[asyncio.AbstractEventLoop | None, Client] = {}
-        self.pid = os.getpid()
-
-    def of(self, loop: asyncio.AbstractEventLoop | None) -> Client:
-        if self.pid != os.getpid():
-            # The parent's connections are not ours to close: the old clients are kept, unused.
-            self._inherited = self.by_loop
-            self.clear()
-        client = self.by_loop.get(loop)
-        if client is None:
-            for ended in [other for other in self.by_loop if other and other.is_closed()]:
-                self.by_loop.pop(ended).close_sync()
-            client = self.by_loop[loop] = Client()
-        return client
-
-    def close(self) -> None:
-        if self.pid == os.getpid():
-            for client in self.by_loop.values():
-                client.close_sync()
-
-
-_defaults = _Defaults()
-atexit.register(_defaults.close)
-
-
-def current() -> Client:
-    """The client to use in the running event loop."""
-    return _chosen.get() or _defaults.configured or _defaults.of(asyncio.get_running_loop())
-
-
-def current_sync() -> Client:
-    """The client to use without an event loop."""
-    return _chosen.get() or _defaults.configured or _defaults.of(None)
-
-
-def configure(
-    url: str | None = None,
-    *,
-    settings: Settings | None = None,
-    codec_hook: codec.PayloadHook | None = None,
-) -> None:
-    """Choose the database of this process, and what sees its payloads on their way.
-
-    Without arguments everything is as at the start: the environment decides.
-    """
-    codec.set_hook(codec_hook)
-    if url is None and settings is None:
-        _defaults.configured = None
-    else:
-        _defaults.configured = Client(url, settings=settings)
-
-
-def handles(client: Client, ids: Iterable[UUID], decode: Decode) -> list[Handle[Any]]:
-    """A handle for each id."""
-    return [Handle(execution, client=client, decode=decode) for execution in ids]

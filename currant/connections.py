@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from currant import database, embedded, errors, migrations
-from currant.settings import Settings
+from currant.settings import Settings, variable
 from currant.waiting import EndListener
 
 T = TypeVar("T")
@@ -27,9 +27,17 @@ _FIRST_PATIENCE = 5.0
 
 
 class Source:
-    """Opens connections to the database of the settings, checking the schema on the first."""
+    """Opens connections to the database of the settings, checking the schema on the first.
+
+    Raises:
+        SettingsError: a URL cannot be read.
+    """
 
     def __init__(self, settings: Settings, application_name: str) -> None:
+        for name in ("database_url", "database_listen_url"):
+            url = getattr(settings, name)
+            if url is not None and url != "off":
+                database.check_url(url, what=f"the database URL ({variable(name)})")
         self.settings = settings
         self.application_name = application_name
         self.has_connected = False
@@ -234,8 +242,35 @@ class SyncPool:
 
     def close(self) -> None:
         """Close what is idle now."""
-        while self._idle:
-            self._idle.pop().close()
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # of several threads that close, one gets the last
+                return
+            connection.close()
+
+
+class _Lock:
+    """Held for moments by one thread at a time, also in the child of a fork."""
+
+    def __init__(self) -> None:
+        self.renew()
+        os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        # The thread that held it is not there in the child. Reentrant, since a signal's handler
+        # may interrupt its owner.
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._lock.release()
+
+
+# One for all, as there is no taking back what is registered for forks.
+_pools_lock = _Lock()
 
 
 class Pools:
@@ -256,18 +291,21 @@ class Pools:
     _inherited: tuple[object, ...] = ()
 
     def _check_process(self) -> None:
-        if self._pid != os.getpid():
-            self._inherited = (*self._inherited, self._by_loop, self._sync)
-            self._reset()
+        with _pools_lock:
+            if self._pid != os.getpid():
+                self._inherited = (*self._inherited, self._by_loop, self._sync)
+                self._reset()
 
     def of_loop(self) -> AsyncPool:
         """The pool of the running event loop."""
         self._check_process()
         loop = asyncio.get_running_loop()
-        pool = self._by_loop.get(loop)
-        if pool is None:
-            self._abandon_ended()
+        with _pools_lock:
+            pool = self._by_loop.get(loop)
+            if pool is not None:
+                return pool
             pool = self._by_loop[loop] = AsyncPool(self.source)
+        self._abandon_ended()
         return pool
 
     def of_threads(self) -> SyncPool:
@@ -296,7 +334,8 @@ class Pools:
     async def close(self) -> None:
         """Close the connections of the running loop and those of threads."""
         self._check_process()
-        pool = self._by_loop.pop(asyncio.get_running_loop(), None)
+        with _pools_lock:
+            pool = self._by_loop.pop(asyncio.get_running_loop(), None)
         if pool is not None:
             await pool.close()
         self._sync.close()
@@ -308,8 +347,11 @@ class Pools:
         self._sync.close()
 
     def _abandon_ended(self) -> None:
-        for ended in [loop for loop in self._by_loop if loop.is_closed()]:
-            self._by_loop.pop(ended).abandon()
+        with _pools_lock:
+            ended = [loop for loop in self._by_loop if loop.is_closed()]
+            pools = [self._by_loop.pop(loop) for loop in ended]
+        for pool in pools:
+            pool.abandon()
 
 
 @contextmanager

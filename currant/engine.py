@@ -226,15 +226,14 @@ class Engine:
             )
         try:
             answers = await database.exchange(self._connection, calls)
-        except psycopg.Error as error:
-            if error.sqlstate == "KR002":
-                self._outbox.extendleft(reversed(reports))
-                await self._register_anew()
-            elif reports and is_bad_data(error):
+        except (psycopg.Error, OSError) as error:
+            if isinstance(error, psycopg.Error) and is_bad_data(error) and reports:
                 await self._send_apart(reports)
-            else:
-                self._outbox.extendleft(reversed(reports))
+                return 0
+            self._outbox.extendleft(reversed(reports))
+            if getattr(error, "sqlstate", None) != "KR002":
                 raise
+            await self._register_anew()
             return 0
 
         self._failures = 0
@@ -310,8 +309,8 @@ class Engine:
             calls = [*self._heartbeats(part), *(call for _, call in batch)]
             try:
                 answers = await database.exchange(self._connection, calls)
-            except psycopg.Error as error:
-                if not is_bad_data(error):
+            except (psycopg.Error, OSError) as error:
+                if isinstance(error, OSError) or not is_bad_data(error):
                     self._outbox.extendleft(
                         reversed([*part, *(one for rest in parts for one in rest)])
                     )

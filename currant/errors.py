@@ -32,6 +32,7 @@ CurrantError
 │   └── Cancelled                 the outcome, not asyncio's request to stop
 ├── Retry                         raised by a task: run me again
 ├── NotInTask                     only a running task may call this
+├── NotAllowedInLoop              this would block the event loop it is called in
 └── WorkflowError
     ├── NotInWorkflow             only a workflow may call this
     ├── NotAllowedInWorkflow      a workflow may not call this
@@ -299,6 +300,10 @@ class Retry(CurrantError):
 
 class NotInTask(CurrantError, RuntimeError):
     """Only code inside a running task may call this."""
+
+
+class NotAllowedInLoop(CurrantError, RuntimeError):
+    """Called in an event loop, it would block everything else there."""
 
 
 class WorkflowError(CurrantError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar, Unpack
 from uuid import UUID
 
-from currant import authoring, client, codec, context, database, errors, models
+from currant import authoring, client, codec, database, defaults, errors, models
 from currant.handles import Handle
 from currant.options import (
     CARRIERS,
@@ -132,7 +132,7 @@ class Function(Generic[P, C, R]):
 
     # --- Running and queueing
 
-    def run(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, R]:
         """Have a worker run it, and wait for its result.
 
         Inside a workflow it is a step: its result is kept, and replays use it.
@@ -150,22 +150,24 @@ class Function(Generic[P, C, R]):
                     f"{self.name}.run() inside a workflow: child workflows are not supported",
                     hint=f"await {self.name}.queue(…), which nobody waits for",
                 )
+            self._refuse_key_of_step()
             return api.run_task(self.name, encoded, self._in_workflow(), self.decode_result)
         if authoring.is_inline():
             return self._run_inline(encoded)
         return self._run(encoded)
 
     def run_sync(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """`run` for code without an event loop."""
-        self._refuse_waiting_for_caller("run_sync")
-        handle = self.queue_sync(*args, **kwargs)
-        task = context.current()
-        if task is None or task.lend_slot_sync is None:
-            return handle.result_sync()
-        with task.lend_slot_sync():
-            return handle.result_sync()
+        """`run` for code without an event loop.
 
-    def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, Handle[R]]:
+        Raises:
+            NotAllowedInLoop: there is one, which it would block.
+        """
+        client.refuse_in_workflow()
+        client.refuse_in_loop(f"{self.name}.run_sync()", f"await {self.name}.run(…)")
+        self._refuse_waiting_for_caller("run_sync")
+        return self.queue_sync(*args, **kwargs).result_sync()
+
+    def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, Handle[R]]:
         """Enqueue it; the handle is its id.
 
         Raises:
@@ -312,14 +314,23 @@ class Function(Generic[P, C, R]):
                 hint="queue it, commit, and wait for the handle's result",
             )
 
+    def _refuse_key_of_step(self) -> None:
+        for option in ("key", "key_scope"):
+            if option in self._options:
+                raise errors.NotAllowedInWorkflow(
+                    f"option {option} of {self.name}.run() cannot be used inside a workflow,"
+                    " where each step is run once anyway",
+                    hint=f"to share one execution among many, await {self.name}.queue(…)",
+                )
+
     def _takes(self, option: str) -> bool:
         return self.kind == "task" or option not in TASKS_ONLY
 
     def _client(self) -> client.Client:
-        return self._options.get("client") or client.current()
+        return self._options.get("client") or defaults.current()
 
     def _client_sync(self) -> client.Client:
-        return self._options.get("client") or client.current_sync()
+        return self._options.get("client") or defaults.current_sync()
 
     def _handle(self, execution: UUID, chosen: client.Client | None) -> Handle[R]:
         # What went through a connection of the caller's may be in any database.
@@ -407,12 +418,7 @@ class Function(Generic[P, C, R]):
     async def _run(self, encoded: str) -> R:
         self._refuse_waiting_for_caller("run")
         handle = await self._queue(encoded)
-        task = context.current()
-        if task is None or task.lend_slot is None:
-            return await handle.result()
-        # Tasks that wait for tasks would otherwise fill the worker and wait for ever.
-        async with task.lend_slot():
-            return await handle.result()
+        return await handle.result()
 
     async def _call_inline(self, coroutine: Any) -> Any:
         with authoring.inline():

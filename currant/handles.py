@@ -94,7 +94,11 @@ class Handle(str, Generic[R]):
         return result
 
     def result_sync(self, *, timeout: float | timedelta | None = None) -> R:
-        """`result` for code without an event loop."""
+        """`result` for code without an event loop.
+
+        Raises:
+            NotAllowedInLoop: there is one, which it would block.
+        """
         result: R = self._of_thread().result_sync(self, timeout=timeout, decode=self._decode)
         return result
 
@@ -105,7 +109,10 @@ class Handle(str, Generic[R]):
             AlreadyEnded: it has ended.
             ExecutionNotFound: there is none with this id.
         """
-        await self._of_loop().signal(self, name, payload)
+        if self._client is None:
+            await _defaults().send_signal(self, name, payload)
+        else:
+            await self._client.signal(self, name, payload)
 
     def signal_sync(self, name: str, payload: Any = None) -> None:
         """`signal` for code without an event loop."""
@@ -126,14 +133,14 @@ class Handle(str, Generic[R]):
         return self._of_thread().cancel_sync(self, reason)
 
     def _of_loop(self) -> "Client":
-        return self._client or _clients().current()
+        return self._client or _defaults().current()
 
     def _of_thread(self) -> "Client":
-        return self._client or _clients().current_sync()
+        return self._client or _defaults().current_sync()
 
 
-def _clients() -> Any:
-    # The client makes handles; one made from a bare id has to ask for a client only when used.
-    from currant import client
+def _defaults() -> Any:
+    # Clients make handles; one made from a bare id has to ask for a client only when used.
+    from currant import defaults
 
-    return client
+    return defaults

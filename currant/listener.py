@@ -45,8 +45,10 @@ class Listener:
                         self._handlers[notification.channel](notification.payload)
                 finally:
                     await connection.close()
-            except (psycopg.Error, OSError) as error:
+            except Exception as error:
+                # Whatever it is, work goes on without: somebody polls.
                 delay = random.uniform(0.5, 1) * min(0.2 * 2**failures, 10)
-                failures += 1
-                _LOG.debug("not listening, trying again in %.1f s: %s", delay, error)
+                failures = min(failures + 1, 10)
+                level = logging.WARNING if failures == 2 else logging.DEBUG
+                _LOG.log(level, "no notifications, polling meanwhile: %s", error)
                 await asyncio.sleep(delay)

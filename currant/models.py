@@ -109,7 +109,7 @@ class ExecutionState(msgspec.Struct, frozen=True, gc=False):
     due_at: datetime | None
     worker_id: UUID | None
     waits_for: str | None
-    cancel_requested: bool
+    is_cancel_requested: bool
     retry_of: UUID | None
     details: str | None
     attempts: str | None
@@ -137,7 +137,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True, gc=False):
     due_at: datetime | None
     worker_id: UUID | None
     waits_for: str | None
-    cancel_requested: bool
+    is_cancel_requested: bool
     retry_of: UUID | None
 
 
@@ -243,6 +243,8 @@ class Activation(msgspec.Struct, frozen=True, gc=False):
     arrivals: tuple[int, ...]
     commands: str
     options: str = "{}"
+    blocked: str | None = None  # why it cannot go on; then nothing is applied
+    has_failed: bool = False  # it ends the workflow, because the database refused what it asked for
 
 
 # What a worker tells the database about a lease.

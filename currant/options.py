@@ -9,9 +9,8 @@ from uuid import UUID
 import msgspec
 
 from currant import codec
+from currant.arguments import Seconds, is_name, seconds
 from currant.errors import OptionError
-
-Seconds = float | timedelta
 
 
 class CallOptions(TypedDict, total=False):
@@ -106,9 +105,9 @@ class _Wrong(Exception):
 
 def _text(longest: int) -> Callable[[Any], str]:
     def check_text(value: Any) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= longest or "\x00" in value:
+        if not is_name(value, longest):
             raise _Wrong(f"a text of 1 to {longest} characters")
-        return value
+        return str(value)
 
     return check_text
 
@@ -128,12 +127,15 @@ _LONGEST = timedelta(days=36500).total_seconds()
 
 def _duration(*, is_zero_fine: bool) -> Callable[[Any], float]:
     def check_duration(value: Any) -> float:
-        seconds = value.total_seconds() if isinstance(value, timedelta) else value
-        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        if not is_number or not 0 <= seconds <= _LONGEST or (seconds == 0 and not is_zero_fine):
-            least = "from 0" if is_zero_fine else "over 0"
-            raise _Wrong(f"seconds {least} or a timedelta")
-        return float(seconds)
+        least = "from 0" if is_zero_fine else "over 0"
+        wrong = _Wrong(f"seconds {least} or a timedelta")
+        try:
+            duration = seconds(value, what="it")
+        except TypeError:
+            raise wrong from None
+        if not 0 <= duration <= _LONGEST or (duration == 0 and not is_zero_fine):
+            raise wrong
+        return duration
 
     return check_duration
 

@@ -95,7 +95,8 @@ class Heartbeat:
             except Exception as error:
                 failures += 1
                 pause = min(self._interval, 0.2 * 2 ** min(failures, 5)) * random.uniform(0.5, 1)
-                _LOG.debug("heartbeat failed, next in %.1f s: %s", pause, error)
+                level = logging.DEBUG if failures == 1 else logging.WARNING
+                _LOG.log(level, "heartbeat failed, next in %.1f s: %s", pause, error)
                 if connection is not None:
                     connection.close()
                     connection = None

@@ -44,15 +44,7 @@ def calls_of(
 def blocked(execution: UUID, token: int, last_event: int, reason: str) -> models.Activation:
     """Instead of an activation's commit: the workflow cannot go on, and this is why."""
     options = msgspec.json.encode({"blocked": reason}).decode()
-    return models.Activation(execution, token, last_event, (), "[]", options)
-
-
-def blocked_reason(report: Report) -> str | None:
-    """Why the report says that a workflow is blocked; None if it does not."""
-    if not isinstance(report, models.Activation) or '"blocked"' not in report.options:
-        return None
-    reason = msgspec.json.decode(report.options).get("blocked")
-    return None if reason is None else str(reason)
+    return models.Activation(execution, token, last_event, (), "[]", options, blocked=reason)
 
 
 def _failed(refused: models.Activation, reason: errors.CurrantError) -> models.Activation:
@@ -61,7 +53,7 @@ def _failed(refused: models.Activation, reason: errors.CurrantError) -> models.A
     error = errors.describe(reason, retryable=False)
     fail = {"event": last, "kind": "fail", "payload": {"error": error}}
     commands = msgspec.json.encode([fail]).decode()
-    return msgspec.structs.replace(refused, commands=commands)
+    return msgspec.structs.replace(refused, commands=commands, has_failed=True)
 
 
 def replacement(report: Report, reason: errors.CurrantError) -> Report | None:
@@ -76,10 +68,10 @@ def replacement(report: Report, reason: errors.CurrantError) -> Report | None:
             return models.Failure(execution, token, failure)
         case models.Failure(error=error) if error != _UNSTORABLE:
             return models.Failure(execution, token, _UNSTORABLE)
-        case models.Activation() if isinstance(reason, errors.PayloadTooLarge):
+        case models.Activation(has_failed=False) if isinstance(reason, errors.PayloadTooLarge):
             # Its code asked for something too large, and would again.
-            return None if '"kind":"fail"' in report.commands else _failed(report, reason)
-        case models.Activation() if blocked_reason(report) is None:
+            return _failed(report, reason)
+        case models.Activation(blocked=None):
             return blocked(execution, token, report.last_event, str(reason))
         case _:
             return None

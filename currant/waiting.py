@@ -95,6 +95,7 @@ class EndListener:
 
     async def _listen(self) -> None:
         delay = 0.1
+        failures = 0
         while True:
             try:
                 connection = await self._connect()
@@ -105,12 +106,16 @@ class EndListener:
                     self.is_listening = True
                     self._first_try.set()
                     delay = 0.1
+                    failures = 0
                     # Whoever waited while nobody listened has to look for himself.
                     self._wake(self._waiting)
                     async for notification in connection.notifies():
                         self._wake([notification.payload])
-            except psycopg.Error as error:
-                logger.debug("listening for ends was interrupted: %s", error)
+            except Exception as error:
+                # Whatever it is, who waits looks for himself. Failing once is a lost connection.
+                failures += 1
+                level = logging.WARNING if failures == 2 else logging.DEBUG
+                logger.log(level, "no notifications of ends, polling meanwhile: %s", error)
             finally:
                 self.is_listening = False
                 self._first_try.set()

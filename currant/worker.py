@@ -387,10 +387,11 @@ def _log_task(running: RunningTask, report: Report, word: models.Word) -> None:
     if claimed.max_attempts > 1 and (claimed.attempt > 1 or isinstance(report, models.Failure)):
         text += f", attempt {claimed.attempt} of {claimed.max_attempts}"
     text += f", {time.monotonic() - running.started:.3f} s"
-    if isinstance(report, models.Failure):
+    if isinstance(report, models.Failure) and running.stop is not Stop.CANCEL:
         error = msgspec.json.decode(report.error)
-        lines = str(error.get("message") or "").splitlines()
-        text += f": {error.get('type')}: {lines[0] if lines else ''}"
+        lines = str(error.get("message") or "").splitlines() or [""]
+        is_final = error.get("retryable") is False or claimed.attempt >= claimed.max_attempts
+        text += f"{', for good' if is_final else ''}: {error.get('type')}: {lines[0]}"
     elif isinstance(report, models.Release) and report.reason:
         text += f": waits for {report.reason}"
     _LOG.log(level, "%s", text)

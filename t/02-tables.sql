@@ -51,7 +51,7 @@ insert into wanted values
 ('outcomes',
     'execution_id uuid, status text, result jsonb null, error jsonb null, attempt integer, token bigint null, '
     'worker_id uuid null, started_at timestamptz null, finished_at timestamptz',
-    'outcomes_pkey'),
+    'outcomes_pkey outcomes_unsuccessful_idx'),
 ('progress',
     'execution_id uuid, details jsonb, reported_at timestamptz',
     'progress_pkey'),
@@ -63,7 +63,7 @@ insert into wanted values
     'signal_ids_pkey'),
 ('ticker',
     'is_only boolean, ticked_at timestamptz, steady_since timestamptz, swept_at timestamptz, sweep_took interval, '
-    'swept_to timestamptz',
+    'swept_to timestamptz, enforced_at timestamptz',
     'ticker_pkey'),
 ('watchers',
     'execution_id uuid, watching_until timestamptz',

@@ -4,7 +4,7 @@ begin;
 
 \ir lib/helpers.psql
 
-select plan(25);
+select plan(26);
 
 create temporary table calls (name text, statement text);
 
@@ -75,12 +75,22 @@ where c.relnamespace = 'currant'::regnamespace and c.relkind in ('r', 'v');
 
 select is_empty(
     format(
-        $$ select name from tables where not is_view and test.state_as(%L, 'table ' || name) <> '42501' $$,
-        'currant_' || r.role
+        $$
+        select name from tables
+        where not is_view and name is distinct from %L and test.state_as(%L, 'table ' || name) <> '42501'
+        $$,
+        r.but, 'currant_' || r.role
     ),
     format('%s cannot read tables', r.role)
 )
-from (values ('client'), ('worker'), ('observer'), ('admin')) as r (role);
+from (values
+    ('client', null), ('worker', null), ('observer', null), ('admin', 'currant.configuration')
+) as r (role, but);
+
+select is(
+    test.state_as('currant_admin', 'update currant.configuration set default_retries = 4'), '00000',
+    'an administrator can change the configuration'
+);
 
 select is_empty(
     format(
@@ -102,8 +112,8 @@ select is(
 from (values
     ('client', null),
     ('worker', null),
-    ('observer', 'currant.execution_status currant.queue_stats currant.worker_heartbeats currant.workflow_signals'),
-    ('admin', 'currant.execution_status currant.queue_stats currant.worker_heartbeats currant.workflow_signals')
+    ('observer', 'currant.execution_status currant.open_executions currant.queue_stats currant.worker_heartbeats currant.workflow_signals'),
+    ('admin', 'currant.execution_status currant.open_executions currant.queue_stats currant.worker_heartbeats currant.workflow_signals')
 ) as r (role, views);
 
 select is(

@@ -4,12 +4,14 @@ begin;
 
 \ir lib/helpers.psql
 
-select plan(18);
+select plan(19);
 
 select columns_are('currant', v.name, string_to_array(v.columns, ' '), format('%s has its columns', v.name))
 from (values
     ('execution_status', 'id kind function version queue priority status attempt max_attempts key parent_id root_id '
-        'retry_of created_at started_at finished_at due_at worker_id waits_for cancel_requested error_message'),
+        'retry_of created_at started_at finished_at outcome due_at worker_id waits_for is_cancel_requested error_message'),
+    ('open_executions', 'id kind function version queue priority status attempt max_attempts key parent_id root_id '
+        'retry_of created_at started_at finished_at outcome due_at worker_id waits_for is_cancel_requested error_message'),
     ('queue_stats', 'queue ready delayed running oldest_ready_at'),
     ('worker_heartbeats', 'worker_id host pid queues concurrency running started_at heartbeat_at '
         'heartbeat_timeout died_at is_alive'),

@@ -90,7 +90,7 @@ def _description(state: ExecutionState) -> list[tuple[str, str]]:
 
 
 def _is_stopping(state: ExecutionState) -> bool:
-    return state.cancel_requested and not state.status.is_end
+    return state.is_cancel_requested and not state.status.is_end
 
 
 def _after(moment: datetime | None, start: datetime | None, word: str) -> str:

@@ -47,7 +47,8 @@ def translate(error: psycopg.Error) -> errors.CurrantError:
         made = errors.DatabaseUnavailable(
             "the database cannot be reached",
             detail=one_line(error),
-            hint="is the server up, and is CURRANT_DATABASE_URL right?",
+            hint="is the server up, is CURRANT_DATABASE_URL right, and does the database exist? "
+            "currant migrate makes one that does not",
         )
     elif error.sqlstate == "42501":
         made = errors.DatabaseError(

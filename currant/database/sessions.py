@@ -56,14 +56,14 @@ def connect_sync(url: str, *, settings: Settings, application_name: str) -> psyc
     return connection
 
 
-def check_url(url: str) -> None:
+def check_url(url: str, *, what: str = "the database URL") -> None:
     """Raise SettingsError if no driver could read this URL."""
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         # libpq's own words would show the URL, and the password in it.
         raise errors.SettingsError(
-            "the database URL cannot be read",
+            f"{what} cannot be read",
             hint="a URL looks like postgresql://user@host:5432/name",
         ) from None
 

@@ -7,11 +7,12 @@ import asyncio
 import json
 import random as random_module
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from currant.errors import NotInWorkflow, TaskFailed
+from currant.arguments import LONGEST_SIGNAL_NAME, Seconds, is_name, seconds
+from currant.errors import InvalidArgument, NotInWorkflow, TaskFailed
 from currant.workflow.history import Event
 from currant.workflow.instance import Instance
 from currant.workflow.intents import Execution, Signal, Site
@@ -34,7 +35,7 @@ def run_task(
     args: str,
     options: Mapping[str, Any],
     decode: Callable[[str], Any] = json.loads,
-) -> Coroutine[Any, Any, Any]:
+) -> Coroutine[None, None, Any]:
     """Run a task and wait for its result.
 
     The command is issued when the coroutine first runs, so an unused one asks for nothing.
@@ -107,7 +108,7 @@ async def send_signal(execution: UUID, name: str, payload: str) -> UUID:
 
 async def wait_for_signal(
     name: str,
-    timeout: float | timedelta | None = None,
+    timeout: Seconds | None = None,
     *,
     decode: Callable[[str], Any] = json.loads,
 ) -> Any:
@@ -119,11 +120,23 @@ async def wait_for_signal(
         decode: makes the value of the payload's JSON text.
 
     Raises:
+        InvalidArgument: the name is none that a signal could have.
+        TypeError: the timeout is no duration.
         TimeoutError: none came in that time. It is part of the history; waiting again waits anew.
     """
     instance = _require("wait_for_signal")
-    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-    return decode(await instance.mailbox(name).receive(seconds))
+    check_signal_name(name)
+    limit = None if timeout is None else seconds(timeout, what="timeout of wait_for_signal()")
+    return decode(await instance.mailbox(name).receive(limit))
+
+
+def check_signal_name(name: object) -> None:
+    """Raise InvalidArgument if no signal can have this name."""
+    if not is_name(name, LONGEST_SIGNAL_NAME):
+        raise InvalidArgument(
+            f"a signal's name has to be a text of 1 to {LONGEST_SIGNAL_NAME} characters,"
+            f" not {name!r:.200}"
+        )
 
 
 def get_version(change_id: str, min_version: int, max_version: int) -> int:

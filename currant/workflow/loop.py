@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from functools import lru_cache
 from hashlib import sha256
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
 
@@ -216,7 +217,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> TimerHandle:
-        delay = float(delay)
+        # float() alone would take texts, which no other loop does.
+        given: object = delay
+        if not isinstance(given, Real):
+            raise TypeError(f"a delay has to be a number of seconds, not {delay!r}")
+        delay = float(given)
         if math.isnan(delay):
             raise ValueError("a delay has to be a number of seconds, not NaN")
         handle = TimerHandle(self.time() + delay, callback, args, context, self._ledger)

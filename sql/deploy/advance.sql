@@ -113,7 +113,7 @@ begin
     select
         _carry_out.workflow_id, 'timer', (c.value ->> 'number')::integer,
         greatest(
-            _carry_out.at + make_interval(secs => (c.value -> 'payload' ->> 'seconds')::double precision),
+            _carry_out.at + make_interval(secs => least((c.value -> 'payload' ->> 'seconds')::double precision, 3155760000)),
             currant._now()
         )
     from jsonb_array_elements(commands) as c (value)
@@ -161,6 +161,7 @@ begin
                     'default'
                 );
             when 'signal' then
+                perform currant._check_signal_name(_command ->> 'name');
                 perform currant._check_size('payload', pg_column_size(_command -> 'payload' -> 'payload'));
                 perform currant._deliver(
                     (_command -> 'payload' ->> 'execution')::uuid,

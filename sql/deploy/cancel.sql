@@ -97,7 +97,7 @@ end
 $$;
 
 comment on function currant.cancel(uuid, text) is
-'Asks for the cancellation of an execution, with a reason for people. A task that is not running, and a workflow that has not begun or is blocked, end as cancelled at once. A running task''s worker is told within its heartbeat interval, mostly at once, and the task ends as cancelled unless it completes first; a workflow that has begun gets the request as its next event. Returns the status afterwards: cancelled, running, suspended, pending, or how it ended before. What has ended does not change. May be repeated. Errors: KR004, KR005, KR008.';
+'Asks for the cancellation of an execution, with a reason for people. A task that is not running, and a workflow that has not begun or is blocked, end as cancelled at once. A running task''s worker is told within its heartbeat interval, mostly at once, and the task ends as cancelled unless it completes first; a workflow that has begun gets the request as its next event. Returns the status afterwards: cancelled, running, suspended, blocked, pending, or how it ended before. What has ended does not change. May be repeated. Errors: KR004, KR005, KR008.';
 
 revoke all on function currant.cancel(uuid, text) from public;
 grant execute on function currant.cancel(uuid, text) to currant_client, currant_admin;

@@ -27,7 +27,14 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    _segments integer := case when jsonb_typeof(marks) = 'array' then jsonb_array_length(marks) else 0 end;
+    -- Marks that are none are ignored.
+    _segments integer := case
+        when jsonb_typeof(marks) = 'array'
+            and not marks @? 'strict $[*] ? (@.type() != "array" || @.size() != 2)'
+            and not marks @? 'strict $[*][*] ? (@.type() != "number")'
+            then jsonb_array_length(marks)
+        else 0
+    end;
     _taken currant._taken;
     _all currant._taken := row('{}', '{}', '{}', '{}')::currant._taken;
     _rank integer := -2147483648;
@@ -81,8 +88,8 @@ revoke all on function currant._take(text, boolean, integer, jsonb) from public;
 
 -- The workflow's row lock decides between claims of the same workflow; it is tried, never waited for. Once it is
 -- held, a fresh statement sees every lease and event committed before. What becomes of the wake row that was taken:
--- row locked by another: comes back in a moment; workflow ended: gone, with what arrived too late (signals
--- stay to be seen); leased: gone, because the
+-- row locked by another: comes back in a moment; workflow ended: gone, with what arrived too late, signals apart;
+-- leased: gone, because the
 -- holder's advance looks into the inbox after us; nothing to do: gone.
 create or replace function currant._admit_workflows(taken currant._taken, admitted uuid[])
 returns uuid[]
@@ -326,7 +333,7 @@ declare
     _workflow_seqs bigint[] := array[]::bigint[];
     _tokens bigint[];
     _wanted integer;
-    _wait double precision := (hints ->> 'wait')::double precision;
+    _wait double precision := case when jsonb_typeof(hints -> 'wait') = 'number' then (hints ->> 'wait')::double precision end;
 begin
     if queues is null or tasks is null or workflows is null or tasks < 0 or workflows < 0 then
         raise exception using
@@ -439,7 +446,7 @@ end
 $$;
 
 comment on function currant.claim(uuid, text[], integer, integer, jsonb) is
-'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. Never waits: what others hold is skipped. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that. A task whose cancellation was asked for ends here and is not returned. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
+'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that. A task whose cancellation was asked for ends here and is not returned. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
 
 revoke all on function currant.claim(uuid, text[], integer, integer, jsonb) from public;
 grant execute on function currant.claim(uuid, text[], integer, integer, jsonb) to currant_worker, currant_admin;

@@ -1,6 +1,7 @@
 -- Deploy currant:deregister_worker to pg
 -- requires: register_worker
 -- requires: release_many
+-- requires: now
 
 begin;
 
@@ -30,7 +31,7 @@ begin
     else
         -- Something of it is locked just now: the reaper sees to the rest.
         update currant.workers as w
-        set heartbeat_at = '-infinity', waiting_until = null
+        set died_at = currant._now(), waiting_until = null
         where w.id = deregister_worker.worker;
     end if;
     return _given_back;

@@ -53,7 +53,12 @@ begin
     ),
     failed as (
         select e.token, currant._attempt_failed(
-            e.execution_id, e.token, e.attempt, e.worker_id, e.claimed_at, t.error - 'enforced', t.retry_after, _now
+            e.execution_id, e.token, e.attempt, e.worker_id, e.claimed_at, t.error - 'enforced',
+            case
+                when t.retry_after is not null
+                    then least(greatest(t.retry_after, interval '0'), interval '100 years')
+            end,
+            _now
         )
         from ended as e
         cross join lateral (

@@ -35,6 +35,10 @@ begin
             detail = format('%s, %s, %s', cardinality(executions), cardinality(tokens), cardinality(details)),
             hint = 'give one of each for every lease';
     end if;
+    if details is not null then
+        -- It may be followed by a claim in the same transaction: the locks in the order of all others.
+        perform pg_advisory_xact_lock(hashtextextended(worker::text, 0));
+    end if;
     update currant.workers as w
     set heartbeat_at = _now
     where w.id = heartbeat.worker and w.died_at is null;

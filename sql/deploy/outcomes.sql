@@ -18,6 +18,8 @@ create table currant.outcomes (
     constraint outcomes_error_if_not_completed check ((status = 'completed') = (error is null))
 );
 
+create index outcomes_unsuccessful_idx on currant.outcomes (status, execution_id) where status <> 'completed';
+
 comment on table currant.outcomes is
 'How an execution ended. Insert only: what has ended never changes.';
 comment on column currant.outcomes.token is

@@ -123,9 +123,11 @@ begin
                 detail = format('run_at is %s', options -> 'run_at'),
                 hint = 'give an ISO 8601 timestamp with its offset, such as 2030-01-31T08:00:00Z';
         end;
-        if not isfinite(_run_at) then
+        if not isfinite(_run_at) or _run_at >= '9000-01-01 00:00:00Z'
+            or options ->> 'run_at' !~* '\d.*(Z|[+-]\d\d(:?\d\d)?)$'
+        then
             raise exception using
-                errcode = '22023', message = 'option run_at is not a moment',
+                errcode = '22023', message = 'option run_at is not a moment with an offset',
                 detail = format('run_at is %s', options -> 'run_at'),
                 hint = 'give an ISO 8601 timestamp with its offset, such as 2030-01-31T08:00:00Z';
         end if;

@@ -10,9 +10,14 @@ begin;
 
 create view currant.queue_stats as
 with counts as (
-    select r.queue, count(distinct r.execution_id) as ready, 0::bigint as delayed, 0::bigint as running, min(e.created_at) as oldest
+    select r.queue, count(*) as ready, 0::bigint as delayed, 0::bigint as running, min(r.seq) as first
     from currant.ready as r
-    join currant.executions as e on e.id = r.execution_id
+    where not r.is_workflow
+    group by r.queue
+    union all
+    select r.queue, count(distinct r.execution_id), 0, 0, min(r.seq)
+    from currant.ready as r
+    where r.is_workflow
     group by r.queue
     union all
     select e.queue, 0, count(*), 0, null
@@ -26,7 +31,7 @@ with counts as (
     join currant.executions as e on e.id = l.execution_id
     group by e.queue
     union all
-    select distinct coalesce(f.queue, 'default'), 0, 0, 0, null::timestamptz
+    select distinct coalesce(f.queue, 'default'), 0, 0, 0, null::bigint
     from currant.functions as f
 )
 select
@@ -34,7 +39,13 @@ select
     sum(c.ready)::bigint as ready,
     sum(c.delayed)::bigint as delayed,
     sum(c.running)::bigint as running,
-    min(c.oldest) as oldest_ready_at
+    (
+        select e.created_at
+        from currant.ready as r
+        join currant.executions as e on e.id = r.execution_id
+        where r.seq = min(c.first) and r.queue = c.queue
+        limit 1
+    ) as oldest_ready_at
 from counts as c
 group by c.queue;
 

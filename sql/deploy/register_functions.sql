@@ -31,15 +31,47 @@ begin
     for _declaration in
         select f.value from jsonb_array_elements(functions) as f (value) order by f.value ->> 'name'
     loop
+        if jsonb_typeof(_declaration) <> 'object' or length(coalesce(_declaration ->> 'name', '')) not between 1 and 500
+        then
+            raise exception using
+                errcode = '22023', message = 'a declaration is no object with a name',
+                detail = left(_declaration::text, 200),
+                hint = 'give every function an object with its name, up to 500 characters';
+        end if;
         perform currant._check_options(_declaration - 'name', array[
             'kind', 'version', 'queue', 'priority', 'retries', 'timeout',
             'retry_delay', 'retry_backoff', 'retry_max_delay'
         ]);
-        if coalesce(_declaration ->> 'name', '') = '' then
+        if currant._duration('timeout', _declaration -> 'timeout') <= interval '0' then
             raise exception using
-                errcode = '22023', message = 'a declaration has no name',
-                detail = left(_declaration::text, 200), hint = 'give every function its name';
+                errcode = '22023', message = 'option timeout has to be more than nothing',
+                detail = format('timeout of %s', _declaration ->> 'name'),
+                hint = 'give seconds as a number over 0, or an interval such as ''5 minutes''';
         end if;
+        _names := _names || (_declaration ->> 'name');
+        -- What is stored already is not written again: an upsert would wait for whoever has the row locked.
+        continue when exists (
+            select from currant.functions as f
+            where
+                f.name = _declaration ->> 'name'
+                and (
+                    f.version > coalesce((_declaration ->> 'version')::numeric::integer, 1)
+                    or (
+                        f.kind, f.version, f.queue, f.priority, f.retries, f.timeout, f.retry_delay,
+                        f.retry_backoff, f.retry_max_delay
+                    ) is not distinct from (
+                        coalesce(_declaration ->> 'kind', 'task'),
+                        coalesce((_declaration ->> 'version')::numeric::integer, 1),
+                        _declaration ->> 'queue',
+                        (_declaration ->> 'priority')::numeric::integer,
+                        (_declaration ->> 'retries')::numeric::integer,
+                        currant._duration('timeout', _declaration -> 'timeout'),
+                        currant._duration('retry_delay', _declaration -> 'retry_delay'),
+                        (_declaration ->> 'retry_backoff')::double precision,
+                        currant._duration('retry_max_delay', _declaration -> 'retry_max_delay')
+                    )
+                )
+        );
         insert into currant.functions as f (
             name, kind, version, queue, priority, retries, timeout,
             retry_delay, retry_backoff, retry_max_delay, registered_at
@@ -63,10 +95,10 @@ begin
             retry_backoff = excluded.retry_backoff, retry_max_delay = excluded.retry_max_delay,
             registered_at = excluded.registered_at
         where excluded.version >= f.version;
-        _names := _names || (_declaration ->> 'name');
     end loop;
 
-    -- What others gave back because they did not know the function, or blocked, may be run by this one.
+    -- What others gave back because they did not know the function, or blocked, may be run by this one. The rest of
+    -- very many becomes ready when it is due.
     for _freed in
         delete from currant.delayed as d
         where d.ctid = any (array(
@@ -74,6 +106,7 @@ begin
             from currant.delayed as c
             join currant.executions as e on e.id = c.execution_id
             where c.kind in ('release', 'blocked') and e.function = any (_names)
+            limit 1000
             for update of c skip locked
         ))
         returning d.execution_id, d.attempt

@@ -1,5 +1,5 @@
 -- Deploy currant:settings to pg
--- requires: schema
+-- requires: roles
 
 begin;
 
@@ -16,6 +16,13 @@ create table currant.configuration (
     default_retry_max_delay interval not null default interval '300 seconds',
     constraint configuration_pkey primary key (is_only),
     constraint configuration_is_one_row check (is_only),
+    constraint configuration_durations_are_usable check (
+        default_timeout > interval '0'
+        and default_workflow_timeout > interval '0'
+        and default_retry_delay >= interval '0'
+        and default_retry_max_delay >= interval '0'
+        and default_retry_backoff >= 1
+    ),
     constraint configuration_max_payload_bytes_is_positive check (max_payload_bytes > 0),
     constraint configuration_default_retries_is_not_negative check (default_retries >= 0)
 );
@@ -26,5 +33,7 @@ comment on column currant.configuration.hash_seed is
 'PYTHONHASHSEED of every Python worker, so that sets of strings iterate alike wherever a workflow is replayed.';
 
 insert into currant.configuration default values;
+
+grant select, update on currant.configuration to currant_admin;
 
 commit;

@@ -53,6 +53,26 @@ comment on function currant._deliver(uuid, text, jsonb, uuid) is
 
 revoke all on function currant._deliver(uuid, text, jsonb, uuid) from public;
 
+create or replace function currant._check_signal_name(name text)
+returns void
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if name is null or length(name) not between 1 and 500 then
+        raise exception using
+            errcode = '22023', message = 'a signal name is needed', detail = 'name is empty or over 500 characters',
+            hint = 'give the name that the workflow waits for';
+    end if;
+end
+$$;
+
+comment on function currant._check_signal_name(text) is
+'Refuses a signal without a name, or with a very long one. Errors: 22023.';
+
+revoke all on function currant._check_signal_name(text) from public;
+
 create or replace function currant.signal(
     execution uuid,
     name text,
@@ -71,11 +91,7 @@ declare
     _status text;
 begin
     perform currant._check_options(options, array['id']);
-    if name is null or length(name) not between 1 and 500 then
-        raise exception using
-            errcode = '22023', message = 'a signal name is needed', detail = 'name is empty or over 500 characters',
-            hint = 'give the name that the workflow waits for';
-    end if;
+    perform currant._check_signal_name(name);
     perform currant._check_size('payload', pg_column_size(payload));
     _arrival := currant._deliver(execution, name, coalesce(payload, 'null'), (options ->> 'id')::uuid);
     if _arrival is not null then

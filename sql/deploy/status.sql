@@ -17,7 +17,7 @@ begin
     select
         s.id, s.kind, s.function, s.version, s.queue, s.priority, s.status, s.attempt, s.max_attempts,
         e.args, o.result, o.error, e.headers, s.key, s.parent_id, s.root_id,
-        s.created_at, s.started_at, s.finished_at, s.due_at, s.worker_id, s.waits_for, s.cancel_requested,
+        s.created_at, s.started_at, s.finished_at, s.due_at, s.worker_id, s.waits_for, s.is_cancel_requested,
         s.retry_of,
         (select p.details from currant.progress as p where p.execution_id = s.id),
         coalesce((

@@ -10,7 +10,11 @@
 begin;
 
 -- The expired deadline of a workflow is only a reason to look: its own time may have stood still meanwhile.
-create or replace function currant._check_deadline(execution_id uuid, at timestamptz)
+create or replace function currant._check_deadline(
+    execution_id uuid,
+    at timestamptz,
+    steady_since timestamptz
+)
 returns void
 language plpgsql
 volatile
@@ -19,10 +23,17 @@ as $$
 declare
     _left interval;
     _is_active boolean;
+    _timeout interval;
+    _is_steady boolean;
 begin
     select
-        w.timeout - w.used - coalesce(_check_deadline.at - w.active_since, interval '0'), w.active_since is not null
-    into _left, _is_active
+        w.timeout - w.used - coalesce(_check_deadline.at - w.active_since, interval '0'),
+        w.active_since is not null,
+        w.timeout,
+        -- After a gap in the ticks its workers first get the chance to bring home what they have done.
+        _check_deadline.steady_since < _check_deadline.at - interval '30 seconds'
+        or w.active_since >= _check_deadline.steady_since
+    into _left, _is_active, _timeout, _is_steady
     from currant.workflows as w
     where w.execution_id = _check_deadline.execution_id
     for update skip locked;
@@ -39,10 +50,13 @@ begin
         _is_active := true;
     end if;
 
+    if _left <= interval '0' and _is_active and not _is_steady then
+        _left := interval '1 second';
+    end if;
     if _left <= interval '0' then
         perform currant._end_workflow(
             execution_id, 'failed', null,
-            jsonb_build_object('type', 'Timeout', 'message', 'the workflow ran out of its time', 'enforced', true),
+            jsonb_build_object('type', 'Timeout', 'message', format('the workflow ran out of its time, %s', _timeout), 'enforced', true),
             null, null, at
         );
     elsif _is_active then
@@ -57,16 +71,16 @@ begin
 end
 $$;
 
-comment on function currant._check_deadline(uuid, timestamptz) is
-'Ends a workflow whose own time is used up; else sees to it that it is looked at again.';
+comment on function currant._check_deadline(uuid, timestamptz, timestamptz) is
+'Ends a workflow whose own time is used up, unless ticks have just begun again; else sees to it that it is looked at again.';
 
-revoke all on function currant._check_deadline(uuid, timestamptz) from public;
+revoke all on function currant._check_deadline(uuid, timestamptz, timestamptz) from public;
 
 create or replace function currant._move_due(
     since timestamptz,
     at timestamptz,
     batch integer,
-    is_steady boolean
+    steady_since timestamptz
 )
 returns integer
 language plpgsql
@@ -130,26 +144,18 @@ begin
     select distinct f.execution_id, f.queue, f.rank, 0, true
     from fired as f;
 
-    if is_steady then
-        perform currant._check_deadline(d.id, _move_due.at)
-        from unnest(_ids, _kinds) as d (id, kind)
-        where d.kind = 'deadline';
-    else
-        insert into currant.delayed (execution_id, kind, due_at)
-        select d.id, 'deadline', _move_due.at + interval '5 seconds'
-        from unnest(_ids, _kinds) as d (id, kind)
-        where d.kind = 'deadline'
-        on conflict on constraint delayed_pkey do nothing;
-    end if;
+    perform currant._check_deadline(d.id, _move_due.at, _move_due.steady_since)
+    from unnest(_ids, _kinds) as d (id, kind)
+    where d.kind = 'deadline';
 
     return cardinality(_ids);
 end
 $$;
 
-comment on function currant._move_due(timestamptz, timestamptz, integer, boolean) is
-'Moves what has become due out of delayed, up to batch rows; deadlines are put off unless ticks are steady.';
+comment on function currant._move_due(timestamptz, timestamptz, integer, timestamptz) is
+'Moves what has become due out of delayed, up to batch rows.';
 
-revoke all on function currant._move_due(timestamptz, timestamptz, integer, boolean) from public;
+revoke all on function currant._move_due(timestamptz, timestamptz, integer, timestamptz) from public;
 
 -- Lock order: a workflow's row before its lease. A row that somebody else holds is left for the next round.
 create or replace function currant._lose_lease(lost currant.leases, error jsonb, at timestamptz)
@@ -213,7 +219,12 @@ comment on function currant._lose_lease(currant.leases, jsonb, timestamptz) is
 
 revoke all on function currant._lose_lease(currant.leases, jsonb, timestamptz) from public;
 
-create or replace function currant._enforce_deadlines(at timestamptz, batch integer)
+create or replace function currant._enforce_deadlines(
+    since timestamptz,
+    at timestamptz,
+    steady_since timestamptz,
+    batch integer
+)
 returns integer
 language plpgsql
 volatile
@@ -236,10 +247,19 @@ begin
                 x.execution_id, x.token, x.worker_id, x.attempt, x.is_workflow, x.parent_id, x.command_number,
                 x.claimed_at, x.deadline_at
             from currant.leases as x
-            where x.worker_id = w.id and x.deadline_at < _enforce_deadlines.at - interval '5 seconds'
+            where
+                x.worker_id = w.id
+                and x.deadline_at >= _enforce_deadlines.since
+                and x.deadline_at < _enforce_deadlines.at - interval '5 seconds'
+                and (
+                    _enforce_deadlines.steady_since < _enforce_deadlines.at - interval '30 seconds'
+                    or x.claimed_at >= _enforce_deadlines.steady_since
+                )
             order by x.deadline_at
             limit batch
         ) as l
+        order by l.deadline_at
+        limit batch
     loop
         if currant._lose_lease(
             _lease,
@@ -257,10 +277,10 @@ begin
 end
 $$;
 
-comment on function currant._enforce_deadlines(timestamptz, integer) is
-'Ends attempts that their workers have not ended in time.';
+comment on function currant._enforce_deadlines(timestamptz, timestamptz, timestamptz, integer) is
+'Ends attempts that their workers have not ended in time, from a deadline at since on. After a gap in the ticks those that were running during it are left alone for a while.';
 
-revoke all on function currant._enforce_deadlines(timestamptz, integer) from public;
+revoke all on function currant._enforce_deadlines(timestamptz, timestamptz, timestamptz, integer) from public;
 
 -- "for update" conflicts with the share lock of a claim in flight: such a worker is alive and skipped. Leases of the
 -- dead are looked for in every round, not only when a worker is declared dead, since a round is bounded.
@@ -319,7 +339,7 @@ begin
                 _done := _done + 1;
             end if;
         end loop;
-        if _worker.died_at < at - interval '1 day'
+        if _worker.died_at < at - interval '1 hour'
             and not exists (select from currant.leases as l where l.worker_id = _worker.id)
         then
             delete from currant.workers as w where w.id = _worker.id;
@@ -349,9 +369,7 @@ declare
     _is_mine boolean;
     _ticker record;
     _shortest interval;
-    _longest interval;
     _is_full boolean;
-    _is_steady boolean;
     _moved integer := 0;
     _recovered integer := 0;
 begin
@@ -368,13 +386,14 @@ begin
         case when t.ticked_at > _now then '-infinity' else t.ticked_at end as ticked_at,
         case when t.steady_since > _now then 'infinity' else t.steady_since end as steady_since,
         case when t.swept_at > _now then '-infinity' else t.swept_at end as swept_at,
+        case when t.enforced_at > _now then '-infinity' else t.enforced_at end as enforced_at,
         t.sweep_took,
         case when t.swept_to > _now then '-infinity' else t.swept_to end as swept_to
     into _ticker
     from currant.ticker as t;
 
     if _is_mine then
-        select min(w.heartbeat_timeout), max(w.heartbeat_timeout) into _shortest, _longest
+        select min(w.heartbeat_timeout) into _shortest
         from currant.workers as w
         where w.died_at is null;
         -- A floor, because ticks come about once a second: a worker with a shorter timeout than twice this may be
@@ -383,12 +402,11 @@ begin
         then
             _ticker.steady_since := _now;
         end if;
-        _is_steady := _ticker.steady_since < _now - least(coalesce(_longest, interval '0'), interval '30 seconds');
 
         if duty is distinct from 'recover' then
             _is_full := _ticker.swept_at < _now - greatest(interval '2 seconds', 50 * _ticker.sweep_took);
             _moved := currant._move_due(
-                case when _is_full then '-infinity' else _ticker.swept_to end, _now, _batch, _is_steady
+                case when _is_full then '-infinity' else _ticker.swept_to end, _now, _batch, _ticker.steady_since
             );
             if _is_full then
                 _ticker.sweep_took := currant._now() - _now;
@@ -402,17 +420,23 @@ begin
         if duty is distinct from 'due' then
             delete from currant.watchers as w
             where w.ctid = any (array(
-                select x.ctid from currant.watchers as x where x.watching_until < _now for update skip locked
+                select x.ctid from currant.watchers as x where x.watching_until < _now limit 5000 for update skip locked
             ));
-            if _is_steady then
-                _recovered := currant._enforce_deadlines(_now, _batch);
+            -- What is found late, because its claim committed late or its row was locked, is found by a full round.
+            _is_full := _ticker.enforced_at < _now - interval '1 minute';
+            _recovered := currant._enforce_deadlines(
+                case when _is_full then '-infinity' else _now - interval '2 minutes' end,
+                _now, _ticker.steady_since, _batch
+            );
+            if _is_full and _recovered < _batch then
+                _ticker.enforced_at := _now;
             end if;
             _recovered := _recovered + currant._reap(_now, _ticker.steady_since, _batch);
         end if;
         update currant.ticker as t
         set
             ticked_at = _now, steady_since = _ticker.steady_since, swept_at = _ticker.swept_at,
-            sweep_took = _ticker.sweep_took, swept_to = _ticker.swept_to;
+            sweep_took = _ticker.sweep_took, swept_to = _ticker.swept_to, enforced_at = _ticker.enforced_at;
     end if;
 
     return row(
@@ -429,7 +453,7 @@ end
 $$;
 
 comment on function currant.tick(text) is
-'One bounded round of maintenance, one caller at a time (another finds nothing to do). duty due: what has become due is made ready or fires; duty recover: dead workers'' and overdue work is given to others; null: both, in one transaction. Any worker calls both continuously. Returns how much was done, whether more is waiting, and how long until the next thing is due (null: nothing). After a gap without ticks nobody is declared dead, and no deadline enforced, for one heartbeat timeout. Errors: 22023, KR008.';
+'One bounded round of maintenance, one caller at a time (another finds nothing to do). duty due: what has become due is made ready or fires; duty recover: dead workers'' and overdue work is given to others; null: both, in one transaction. Any worker calls both continuously. Returns how much was done, whether more is waiting, and how long until the next thing is due (null: nothing). After a gap without ticks no worker is declared dead for one heartbeat timeout of its, and no deadline of what ran during the gap is enforced for half a minute. Errors: 22023, KR008.';
 
 revoke all on function currant.tick(text) from public;
 grant execute on function currant.tick(text) to currant_worker, currant_admin;

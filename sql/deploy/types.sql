@@ -66,7 +66,7 @@ create type currant.execution_state as (
     due_at timestamptz,
     worker_id uuid,
     waits_for text,
-    cancel_requested boolean,
+    is_cancel_requested boolean,
     retry_of uuid,
     details jsonb,
     attempts jsonb

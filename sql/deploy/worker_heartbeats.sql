@@ -23,7 +23,7 @@ select
 from currant.workers as w;
 
 comment on view currant.worker_heartbeats is
-'The workers: who they are, what they run, when they were last heard of, and whether they count as alive. One that died is listed for a day.';
+'The workers: who they are, what they run, when they were last heard of, and whether they count as alive. One that died is listed for an hour.';
 
 grant select on currant.worker_heartbeats to currant_observer, currant_admin;
 

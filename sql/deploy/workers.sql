@@ -20,7 +20,7 @@ create table currant.workers (
 with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
 
 comment on table currant.workers is
-'A worker process, from register_worker until deregister_worker or, for one that died, a day after.';
+'A worker process, from register_worker until deregister_worker or, for one that died, an hour after.';
 comment on column currant.workers.waiting_until is
 'Until then it sleeps and wants to be notified of work in its queues.';
 comment on column currant.workers.died_at is

@@ -2,6 +2,7 @@
 
 begin;
 
+drop view currant.open_executions;
 drop view currant.execution_status;
 
 commit;

@@ -3,6 +3,7 @@
 begin;
 
 drop function currant.signal(uuid, text, jsonb, jsonb);
+drop function currant._check_signal_name(text);
 drop function currant._deliver(uuid, text, jsonb, uuid);
 
 commit;

@@ -2,6 +2,13 @@
 
 begin;
 
-select s.* from currant.queue_stats as s where false;
+select
+    queue,
+    ready,
+    delayed,
+    running,
+    oldest_ready_at
+from currant.queue_stats
+where false;
 
 rollback;

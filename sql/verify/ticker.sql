@@ -8,7 +8,8 @@ select
     steady_since,
     swept_at,
     sweep_took,
-    swept_to
+    swept_to,
+    enforced_at
 from currant.ticker
 where false;
 

@@ -2,6 +2,13 @@
 
 begin;
 
-select s.* from currant.workflow_signals as s where false;
+select
+    execution_id,
+    name,
+    payload,
+    arrived_at,
+    is_applied
+from currant.workflow_signals
+where false;
 
 rollback;

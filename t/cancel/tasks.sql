@@ -38,7 +38,7 @@ select is((currant.status(:'retried')).attempt, 1, 'it was tried once');
 select currant.enqueue('f', '{}', '{"queue": "cancel_tasks"}') as running \gset
 select token from currant.claim(:'worker', '{cancel_tasks}', 1) \gset
 select is(currant.cancel(:'running', 'stop'), 'running', 'a running task is asked');
-select ok((currant.status(:'running')).cancel_requested, 'its status shows the request');
+select ok((currant.status(:'running')).is_cancel_requested, 'its status shows the request');
 select is(currant.cancel(:'running', 'stop!'), 'running', 'asking again is no error');
 select is(
     currant.fail(:'worker', :'running', :token, '{"type": "CancelledError"}'), 'accepted', 'when its attempt ends badly'

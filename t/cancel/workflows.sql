@@ -27,7 +27,7 @@ select is(currant.cancel(:'id'), 'cancelled', 'cancelling again says the same');
 select test.flow() as parked \gset
 select test.activate(:'worker', :'parked') as word \gset
 select is(currant.cancel(:'parked', 'enough'), 'suspended', 'one that has begun is asked');
-select ok((currant.status(:'parked')).cancel_requested, 'its status shows the request');
+select ok((currant.status(:'parked')).is_cancel_requested, 'its status shows the request');
 select is(currant.cancel(:'parked', 'again'), 'suspended', 'asking again is no error');
 select results_eq(
     format($$ select jsonb_path_query(inbox, '$[*].kind') ->> 0, jsonb_path_query(inbox, '$[*].payload.reason') ->> 0
@@ -102,7 +102,7 @@ select is(
 );
 select is((currant.status('00000000-0000-7000-8000-0000000000c2')).status, 'running', 'what is running goes on');
 select ok(
-    (currant.status('00000000-0000-7000-8000-0000000000c2')).cancel_requested, 'but its worker is told to stop'
+    (currant.status('00000000-0000-7000-8000-0000000000c2')).is_cancel_requested, 'but its worker is told to stop'
 );
 select is(
     (select currant.complete(:'worker', id, token, '2') from leased where id::text like '%c2'), 'accepted',

@@ -96,12 +96,12 @@ select is(
     'the workflow is told'
 );
 
--- The dead are forgotten after a day.
-select test.pass('23 hours');
+-- The dead are forgotten after an hour.
+select test.pass('50 minutes');
 select test.recover(:'fourth') as done \gset
 select is(
     (select count(*) from currant.worker_heartbeats where worker_id = :'worker'), 1::bigint,
-    'the dead are listed for a day'
+    'the dead are listed for an hour'
 );
 select test.pass('2 hours');
 select test.worker('recover') as fifth \gset

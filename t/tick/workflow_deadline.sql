@@ -35,7 +35,7 @@ select is((currant.status(:'id')).status, 'suspended', 'within its timeout a wor
 select test.later('2 seconds');
 select is((currant.status(:'id')).status, 'failed', 'over it, it fails');
 select is((currant.status(:'id')).error ->> 'type', 'Timeout', 'as a timeout');
-select ok((currant.status('00000000-0000-7000-8000-0000000000d1')).cancel_requested, 'its running task is cancelled');
+select ok((currant.status('00000000-0000-7000-8000-0000000000d1')).is_cancel_requested, 'its running task is cancelled');
 select is(
     currant.complete(:'worker', '00000000-0000-7000-8000-0000000000d1', :token, '1'), 'accepted',
     'but may complete all the same'

@@ -452,7 +452,7 @@ def test_signals_retries_and_names_work_without_an_event_loop(
 @pytest.mark.usefixtures("sync_client")
 def test_threads_share_the_client() -> None:
     handles: list[Handle[int]] = []
-    sync_client = currant.client.current_sync()
+    sync_client = currant.defaults.current_sync()
 
     def enqueue() -> None:
         for n in range(10):
@@ -509,7 +509,7 @@ def test_a_thread_waits_whether_or_not_it_is_told(
 @pytest.mark.usefixtures("sync_client")
 def test_run_sync_enqueues_and_waits(worker: Worker) -> None:
     results: list[int] = []
-    chosen = plain.options(client=currant.client.current_sync())
+    chosen = plain.options(client=currant.defaults.current_sync())
     thread = threading.Thread(target=lambda: results.append(chosen.run_sync(3)))
     thread.start()
     while not (found := worker.claim("default")):

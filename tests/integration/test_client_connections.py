@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import currant
 from currant import Client, DatabaseUnavailable, SettingsError, migrations, task
-from currant.client import current
+from currant.defaults import current
 from currant.errors import DatabaseError, SchemaMissing, SchemaNewer, SchemaOlder
 from currant.settings import Settings
 from tests.support.fixtures import DurableServer
@@ -33,8 +33,7 @@ def by_default(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Iterator[s
     """The test's database is the one the environment names."""
     monkeypatch.setenv("CURRANT_DATABASE_URL", database_url)
     yield database_url
-    currant.client._defaults.close()
-    currant.client._defaults.clear()
+    currant.defaults._defaults.close()
 
 
 def connected(url: str) -> int:
@@ -86,7 +85,7 @@ def test_a_loop_that_is_closed_without_a_word_leaves_nothing_open(by_default: st
 
     asyncio.run(f.queue(1))
 
-    currant.client._defaults.of(None)
+    currant.defaults.current_sync()
     wait_until_connected(by_default, 0)
 
 
@@ -346,7 +345,7 @@ def test_a_server_that_refuses_is_not_asked_for_long(is_async: bool, database_ur
 
 
 def test_a_url_that_cannot_be_read_is_refused_at_once() -> None:
-    with pytest.raises(SettingsError, match="the database URL cannot be read"):
+    with pytest.raises(SettingsError, match=r"database URL \(CURRANT_DATABASE_URL\) cannot be read"):
         Client("postgresql://x?colour=red")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import currant
 from currant import Client, Handle, SettingsError, codec
-from currant.client import current_sync
+from currant.defaults import current_sync
 from currant.connections import Patience, Source, run_on_sync
 from currant.database import Call
 from currant.errors import DatabaseUnavailable, OptionError
@@ -29,7 +29,7 @@ URL = "postgresql://nowhere.invalid/x"
 def _own_defaults() -> Iterator[None]:
     yield
     currant.configure()
-    currant.client._defaults.clear()
+    currant.defaults._defaults.close()
 
 
 def test_a_handle_is_a_text() -> None:
@@ -84,7 +84,7 @@ def test_every_loop_has_its_own_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CURRANT_DATABASE_URL", URL)
 
     async def ask() -> tuple[Client, Client]:
-        return currant.client.current(), currant.client.current()
+        return currant.defaults.current(), currant.defaults.current()
 
     first, second = asyncio.run(ask()), asyncio.run(ask())
 
