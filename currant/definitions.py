@@ -7,7 +7,8 @@ from types import FrameType, FunctionType
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from currant import errors
-from currant.functions import Declaration, Function, file_of
+from currant.declarations import Declaration
+from currant.functions import Function, file_of
 from currant.options import TaskOptions, WorkflowOptions, check
 
 __all__ = ["Declaration", "Function", "Registry", "registry", "task", "workflow"]

@@ -89,7 +89,8 @@ class Engine:
         self._recover_at = 0.0
         self._recent_wakes: deque[float] = deque(maxlen=_MOST_WAKES_PER_SECOND)
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._has_connected = False
+        self.is_registered = False
+        self._is_doubted = False  # somebody has heard that this worker is not known
         self._failures = 0  # exchanges in a row that failed
 
     # --- What the worker calls ------------------------------------------------------------
@@ -107,6 +108,11 @@ class Engine:
             self._hungry = True
         else:
             self._tick_at = 0.0
+        self._wake.set()
+
+    def doubt(self) -> None:
+        """Make sure that the database still knows this worker."""
+        self._is_doubted = True
         self._wake.set()
 
     def stop_claiming(self) -> None:
@@ -135,7 +141,7 @@ class Engine:
                 await self._serve()
             except (psycopg.Error, OSError) as error:
                 is_refusal = isinstance(error, psycopg.Error) and not database.is_transient(error)
-                if is_refusal and not self._has_connected:
+                if is_refusal and not self.is_registered:
                     raise database.translate(error) from error  # type: ignore[arg-type]
                 delay = random.uniform(0.5, 1) * min(0.1 * 2**self._failures, 5)
                 self._failures = min(self._failures + 1, 10)
@@ -155,6 +161,9 @@ class Engine:
     async def _serve(self) -> None:
         while not self._is_finished():
             self._wake.clear()
+            if self._is_doubted:
+                self._is_doubted = False
+                await self._register()
             reports = self._take_reports()
             tasks, workflows = self._slots()
             if reports or (self._hungry and (tasks or workflows)):
@@ -357,9 +366,11 @@ class Engine:
         if self._connection is None or self._connection.closed:
             self._connection = await self._connect()
         await self._register()
+        self.is_registered = True
+        # Before the first claim: deadlines of what began after a gap in the ticks need not wait.
+        await self._tick(_TICK_INTERVAL)
         self._declared_until = 0.0
         self._hungry = True
-        self._has_connected = True
 
     async def _register(self) -> None:
         """Make this worker known, and find what it holds according to the database."""
@@ -387,11 +398,11 @@ class Engine:
     async def _register_anew(self) -> None:
         """This worker was declared dead: its work is others', and it begins again as a new one."""
         assert self._connection is not None
-        old, self.worker_id = self.worker_id, models.new_id()
+        new = models.new_id()
         _LOG.warning(
             "worker %s was declared dead, its heartbeats came too late: it starts again as %s",
-            old,
             self.worker_id,
+            new,
         )
         self._outbox.extend(self._postponed.values())
         self._postponed.clear()
@@ -399,9 +410,8 @@ class Engine:
             self._settle(self._outbox.popleft(), models.Word.LOST)
         for token in list(self._worker.held()):
             self._worker.lost(token)
-        await database.run(
-            self._connection, database.register_worker(self._registration(self.worker_id))
-        )
+        await database.run(self._connection, database.register_worker(self._registration(new)))
+        self.worker_id = new
 
     async def deregister(self) -> None:
         """Say goodbye, as far as the database can be reached."""

@@ -5,18 +5,13 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, Self, TypeVar, Unpack
 from uuid import UUID
 
 from currant import authoring, client, codec, database, defaults, errors, models
+from currant.declarations import BoundCall, Declaration
 from currant.handles import Handle
-from currant.options import (
-    CARRIERS,
-    TASKS_ONLY,
-    CallOptions,
-    check,
-)
+from currant.options import CARRIERS, TASKS_ONLY, CallOptions, check
 from currant.settings import Settings
 from currant.signatures import Signature
 from currant.workflow import api
@@ -26,51 +21,6 @@ C = TypeVar("C", covariant=True)  # what calling the function itself gives
 R = TypeVar("R", covariant=True)  # what it returns in the end
 
 _BATCH: Final = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declaration:
-    """What a decorator says of its function. Durations are seconds; None leaves the default."""
-
-    name: str
-    kind: str = "task"
-    queue: str | None = None
-    version: int = 1
-    retries: int | None = None
-    timeout: float | None = None
-    priority: int | None = None
-    retry_delay: float | None = None
-    retry_backoff: float | None = None
-    retry_max_delay: float | None = None
-    non_retryable: tuple[type[BaseException], ...] = ()
-    transactional: bool = False
-
-    def as_json(self) -> dict[str, Any]:
-        """As `register_functions` and `register_worker` take it."""
-        return {"name": self.name, **self.as_options()}
-
-    def as_options(self) -> dict[str, Any]:
-        """As `enqueue` takes it."""
-        declared = {
-            "kind": self.kind,
-            "queue": self.queue,
-            "version": self.version,
-            "retries": self.retries,
-            "timeout": self.timeout,
-            "priority": self.priority,
-            "retry_delay": self.retry_delay,
-            "retry_backoff": self.retry_backoff,
-            "retry_max_delay": self.retry_max_delay,
-        }
-        return {name: value for name, value in declared.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class BoundCall:
-    """Arguments for a function, bound to its signature and encoded, for `queue_many`."""
-
-    function: str
-    args: str
 
 
 class Function(Generic[P, C, R]):
@@ -163,8 +113,8 @@ class Function(Generic[P, C, R]):
             NotAllowedInLoop: there is one, which it would block.
         """
         client.refuse_in_workflow()
-        client.refuse_in_loop(f"{self.name}.run_sync()", f"await {self.name}.run(…)")
         self._refuse_waiting_for_caller("run_sync")
+        client.refuse_in_loop(f"{self.name}.run_sync()", f"await {self.name}.run(…)")
         return self.queue_sync(*args, **kwargs).result_sync()
 
     def queue(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[None, None, Handle[R]]:

@@ -33,6 +33,10 @@ class Host(Protocol):
     @property
     def worker_id(self) -> UUID: ...
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether the database has been told of the worker."""
+
     def beats(self) -> tuple[Sequence[models.Beat], float]:
         """What is being worked on, and the latest deadline of it on the monotonic clock."""
 
@@ -88,7 +92,7 @@ class Heartbeat:
             try:
                 if connection is None or connection.closed:
                     connection = self._connect()
-                if self._is_loop_alive():
+                if self._host.is_registered and self._is_loop_alive():
                     self._beat(connection)
                 failures = 0
                 pause = self._interval * random.uniform(0.9, 1)

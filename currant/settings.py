@@ -87,6 +87,12 @@ class Settings:
         return cls(**values)
 
 
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """The variables that look like settings and are none, such as misspelt ones."""
+    known = {variable(field.name) for field in fields(Settings)}
+    return sorted(name for name in environ if name.startswith("CURRANT_") and name not in known)
+
+
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"CURRANT_{name.upper()}"

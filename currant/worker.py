@@ -335,11 +335,13 @@ class Worker:
         if running is not None and not running.is_committing:
             running.tell(Stop.CANCEL)
 
+    @property
+    def is_registered(self) -> bool:
+        return self._engine.is_registered
+
     def declared_dead(self) -> None:
-        """Nothing of it will be accepted; the engine finds out and registers anew."""
-        for token in list(self.held()):
-            self.lost(token)
-        self._engine.nudge()
+        """A heartbeat was told that the worker is not known; it may have been an old one."""
+        self._engine.doubt()
 
     # --- Notifications --------------------------------------------------------------------
 
@@ -359,10 +361,14 @@ class Worker:
             if worker == str(self._engine.worker_id):
                 self._heartbeat.beat_soon()
 
+        def on_listening() -> None:
+            self._engine.nudge()
+            self._heartbeat.beat_soon()
+
         await Listener(
             connect,
             {database.READY_CHANNEL: on_ready, database.CANCEL_CHANNEL: on_cancel},
-            self._engine.nudge,
+            on_listening,
         ).run()
 
 

@@ -22,7 +22,7 @@ from currant.cli.render import (
     shortened,
 )
 from currant.cli.session import Session, command, complain, pass_session
-from currant.cli.timeline import failed_attempts
+from currant.cli.timeline import failed_attempts, hindrance
 from currant.models import ExecutionState, ExecutionSummary, Status
 
 _LONGEST_NOTE = 200
@@ -69,7 +69,7 @@ def _description(state: ExecutionState) -> list[tuple[str, str]]:
         ("function", f"{state.function} ({state.kind}{version})"),
         ("queue", f"{state.queue}{priority}"),
         ("status", state.status),
-        ("waits for", state.waits_for or ""),
+        hindrance(state),
         ("cancelling", "asked to stop" if _is_stopping(state) else ""),
         ("attempt", tries),
         ("worker", str(state.worker_id or "")),

@@ -64,6 +64,14 @@ class Command(click.Command):
             self.params.append(_database_option())
         self.params.append(_debug_option())
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; errors know whose help to point to, which click forgets."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
 
 def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Command]:
     """Make a function a command with the options that all of them take."""
@@ -71,7 +79,14 @@ def command(name: str | None = None, **attributes: Any) -> Callable[[Callable[..
 
 
 class Commands(click.Group):
-    """The `currant` command: runs one of its commands and turns every end into an exit code."""
+    """The `currant` command: runs one of its commands and turns every end into an exit code.
+
+    The options of all commands may also stand before the command.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += [_database_option(), _debug_option()]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order in which they were added."""

@@ -220,8 +220,17 @@ def _last_attempt(state: ExecutionState, *, since: datetime) -> Step:
     return Step(start, f"attempt {state.attempt}", outcome, start - since, end - start)
 
 
+def hindrance(state: ExecutionState) -> tuple[str, str]:
+    """Return why it is not running, in words, after the word that leads to them."""
+    reason = state.waits_for or ""
+    if state.status == Status.BLOCKED:
+        return "blocked by", reason.removeprefix("blocked: ")
+    return "waits for", reason
+
+
 def _standing(state: ExecutionState) -> str:
-    return f"{state.status}, waits for {state.waits_for}" if state.waits_for else state.status
+    leading, reason = hindrance(state)
+    return f"{state.status}, {leading} {reason}" if reason else state.status
 
 
 def _indented(step: Step) -> Step:
@@ -248,7 +257,8 @@ def _now(state: ExecutionState, *, since: datetime) -> Step:
     if state.status == Status.RUNNING:
         start = state.started_at or since
         return Step(start, "running", "", start - since, datetime.now(UTC) - start)
-    outcome = f"waits for {state.waits_for}" if state.waits_for else ""
+    leading, reason = hindrance(state)
+    outcome = f"{leading} {reason}" if reason and state.status != Status.BLOCKED else reason
     return Step(since, state.status, outcome, waited=datetime.now(UTC) - since)
 
 

@@ -11,7 +11,7 @@ from currant import apps, database, definitions
 from currant.cli import logs
 from currant.cli.session import Session, command, pass_session
 from currant.cli.terminal import line_buffered
-from currant.settings import Settings
+from currant.settings import Settings, unknown_variables
 
 _LOG = logging.getLogger("currant")
 _SEED_VARIABLE = "PYTHONHASHSEED"
@@ -72,6 +72,8 @@ def worker(
         logs.configure(level)
     _share_hash_seed(session)
     logs.configure(level)
+    for name in unknown_variables(os.environ):
+        _LOG.warning("%s is set, but there is no such setting", name)
     line_buffered(sys.stdout)
     # Only this command needs the engine. It is loaded before the application puts its directory on
     # the path, where a module may be called like one of the standard library.

@@ -138,6 +138,36 @@ async def test_a_configured_database_comes_before_the_environment(
     assert executions(database_url) == 1
 
 
+def test_configuring_another_database_closes_the_connections_to_the_first(
+    by_default: str,
+) -> None:
+    currant.configure(by_default)
+    f.queue_sync(1)
+    assert connected(by_default) == 1
+
+    currant.configure()
+
+    wait_until_connected(by_default, 0)
+
+
+def test_threads_that_begin_together_share_the_connections(by_default: str) -> None:
+    together = threading.Barrier(16)
+
+    def enqueue() -> None:
+        together.wait(10)
+        f.queue_sync(1)
+
+    threads = [threading.Thread(target=enqueue) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert executions(by_default) == 16
+    currant.defaults.current_sync().close_sync()
+    wait_until_connected(by_default, 0)
+
+
 # --- Processes
 
 
@@ -345,7 +375,9 @@ def test_a_server_that_refuses_is_not_asked_for_long(is_async: bool, database_ur
 
 
 def test_a_url_that_cannot_be_read_is_refused_at_once() -> None:
-    with pytest.raises(SettingsError, match=r"database URL \(CURRANT_DATABASE_URL\) cannot be read"):
+    with pytest.raises(
+        SettingsError, match=r"database URL \(CURRANT_DATABASE_URL\) cannot be read"
+    ):
         Client("postgresql://x?colour=red")
 
 

@@ -258,6 +258,50 @@ async def test_a_sync_task_that_waits_for_a_task_lends_its_slot_too(work: StartW
     assert await asyncio.wait_for(depth.run(3), 20) == 3
 
 
+async def test_a_task_that_waits_for_a_handle_lends_its_slot(work: StartWorker) -> None:
+    @task
+    async def depth(n: int) -> int:
+        if n == 0:
+            return 0
+        handle = await depth.queue(n - 1)
+        return 1 + await handle.result()
+
+    work(worker_max_concurrent=1)
+
+    assert await asyncio.wait_for(depth.run(5), 20) == 5
+
+
+async def test_a_sync_task_that_waits_for_a_handle_lends_its_slot_too(work: StartWorker) -> None:
+    @task
+    def depth(n: int) -> int:
+        return 0 if n == 0 else 1 + depth.queue_sync(n - 1).result_sync()
+
+    work(worker_max_concurrent=1)
+
+    assert await asyncio.wait_for(depth.run(3), 20) == 3
+
+
+async def test_an_async_task_that_would_block_the_worker_is_told_so(work: StartWorker) -> None:
+    @task
+    async def leaf() -> int:
+        return 1
+
+    @task(retries=0)
+    async def blocking() -> int:
+        return leaf.run_sync()
+
+    @task(retries=0)
+    async def blocking_later() -> int:
+        return leaf.queue_sync().result_sync()
+
+    work(worker_max_concurrent=2)
+
+    for wrong in (blocking, blocking_later):
+        with pytest.raises(ExecutionFailed, match="would block the event loop") as caught:
+            await asyncio.wait_for(wrong.run(), 10)
+        assert caught.value.type == "NotAllowedInLoop"
+
+
 async def test_a_failure_of_a_task_that_was_waited_for_can_be_caught(work: StartWorker) -> None:
     @task(retries=0)
     async def fragile() -> None:

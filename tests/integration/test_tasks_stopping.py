@@ -152,7 +152,10 @@ async def test_the_database_ends_an_attempt_whose_worker_does_not(
     work(worker_heartbeat_timeout=0.5)
     handle = await overdue.queue()
     await asyncio.wait_for(begun.wait(), 10)
-    database.rows("update currant.leases set deadline_at = now() - interval '1 hour'")
+    # The worker thinks that it has ten minutes; the database, that they are over.
+    database.rows(
+        "update currant.leases set claimed_at = now(), deadline_at = now() - interval '6 seconds'"
+    )
 
     assert await handle.result(timeout=20) == 2
     await asyncio.wait_for(stopped.wait(), 10)

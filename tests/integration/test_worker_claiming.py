@@ -139,6 +139,30 @@ async def test_work_of_a_worker_that_died_is_done_although_the_poll_is_far_off(
     assert (await handle.state()).attempt == 2
 
 
+async def test_a_false_alarm_of_the_heartbeat_costs_nothing(
+    work: StartWorker, database: Database
+) -> None:
+    """It may beat before it is registered, and hears that nobody knows it."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @task(retries=0)
+    async def wait() -> str:
+        begun.set()
+        await go_on.wait()
+        return "undisturbed"
+
+    worker = work()
+    handle = await wait.queue()
+    await asyncio.wait_for(begun.wait(), 10)
+
+    worker.worker.declared_dead()
+    assert await echo.options(queue="default").run("alive") == "alive"
+    go_on.set()
+
+    assert await handle.result(timeout=10) == "undisturbed"
+    assert database.value("select count(*) from currant.workers") == 1
+
+
 # --- Functions it does not know
 
 
@@ -251,17 +275,14 @@ async def test_a_report_that_has_to_wait_survives_a_lost_connection(
         await gate.wait()
         return "in the end"
 
-    work()
+    worker = work()
     handle = await once.queue()
     await database.eventually("select true from currant.leases")
     holder = Database(database_url)
     holder.rows("begin")
     holder.rows("select from currant.leases for update")
     gate.set()
-    await database.eventually(
-        "select true from pg_stat_activity where query like '%%complete_many%%'"
-        " and application_name = 'currant worker'"
-    )
+    await eventually(lambda: worker.worker._engine._postponed)
     database.rows(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where application_name = 'currant worker' and datname = current_database()"

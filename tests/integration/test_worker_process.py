@@ -100,11 +100,11 @@ def test_a_task_that_blocks_the_event_loop_is_not_given_to_another(
     database: Database, start: StartProcess, tmp_path: Path
 ) -> None:
     """Nothing goes on in its worker but the heartbeat."""
-    worker = start(CURRANT_WORKER_HEARTBEAT_TIMEOUT="0.5")
-    start("-q", "another", CURRANT_WORKER_HEARTBEAT_TIMEOUT="0.5")
+    for _ in range(2):
+        start(CURRANT_WORKER_HEARTBEAT_TIMEOUT="1")
     execution = run(database, "until_file_rudely", tmp_path / "file")
     database.until(
-        "select heartbeat_at > claimed_at + interval '1.5 seconds'"
+        "select heartbeat_at > claimed_at + interval '2.5 seconds'"
         " from currant.leases as l join currant.workers as w on w.id = l.worker_id"
     )
 
@@ -112,7 +112,7 @@ def test_a_task_that_blocks_the_event_loop_is_not_given_to_another(
 
     database.until(ENDED)
     assert database.value("select currant.result(%s)", execution) == 1
-    assert database.value("select worker_id from currant.outcomes") == worker.id
+    assert database.rows("select * from currant.attempts") == []
 
 
 def test_ctrl_c_stops_it_too(database: Database, start: StartProcess) -> None:

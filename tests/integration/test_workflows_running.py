@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -13,6 +15,7 @@ from currant import (
     Cancelled,
     Client,
     ExecutionFailed,
+    NotAllowedInWorkflow,
     Status,
     TaskFailed,
     get_version,
@@ -21,6 +24,7 @@ from currant import (
     wait_for_signal,
     workflow,
 )
+from currant.options import CallOptions
 from tests.integration.conftest import StartWorker
 from tests.support.worker_database import Database
 
@@ -541,3 +545,76 @@ async def test_signals_and_executions_sent_by_a_workflow_arrive(
 
     assert await receiving.result(timeout=10) == [1, 2]
     assert await independent.result(timeout=10) == 42
+
+
+# --- Options of what a workflow asks for
+
+OPTIONS: dict[str, Any] = {
+    "queue": "flows",
+    "priority": 3,
+    "retries": 1,
+    "timeout": timedelta(seconds=20),
+    "delay": 0.01,
+    "run_at": datetime(2026, 1, 1, tzinfo=UTC),
+    "key": "shared",
+    "key_scope": "open",
+    "id": uuid4(),
+    "version": 1,
+    "headers": {"trace": "x"},
+    "retry_delay": 0,
+    "retry_backoff": 2,
+    "retry_max_delay": 1,
+    "connection": object(),
+    "client": object(),
+}
+NOT_INSIDE = {"connection", "client", "id"}
+NOT_FOR_STEPS = NOT_INSIDE | {"key", "key_scope"}
+
+
+def test_the_options_tried_inside_a_workflow_are_all_there_are() -> None:
+    assert OPTIONS.keys() == CallOptions.__annotations__.keys()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+async def test_an_option_inside_a_workflow_works_or_is_refused_at_the_call(
+    name: str, work: StartWorker, cache: int
+) -> None:
+    chosen = add.options(**{name: OPTIONS[name]})  # type: ignore[arg-type]
+
+    @workflow(queue="flows")
+    async def flow() -> list[str]:
+        try:
+            stepped = str(await chosen.run(1, 2))
+        except NotAllowedInWorkflow:
+            stepped = "refused"
+        try:
+            queued = str(await chosen.queue(3, 4))
+        except NotAllowedInWorkflow:
+            queued = "refused"
+        return [stepped, queued]
+
+    work("flows", worker_workflow_cache=cache)
+    stepped, queued = await asyncio.wait_for(flow.run(), 15)
+
+    assert stepped == ("refused" if name in NOT_FOR_STEPS else "3")
+    if name in NOT_INSIDE:
+        assert queued == "refused"
+    else:
+        independent: currant.Handle[int] = currant.Handle(queued)
+        assert await independent.result(timeout=10) == 7
+
+
+async def test_keys_inside_a_workflow_share_an_execution(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def flow() -> None:
+        await add.options(key="first").queue(1, 1)
+        await add.options(key="first").queue(1, 1)
+        await add.queue_many([add.bind(1, 1), add.bind(2, 2)], keys=["first", "second"])
+
+    work("flows", worker_workflow_cache=cache)
+    await asyncio.wait_for(flow.run(), 15)
+
+    keys = database.rows("select key from currant.execution_status where function = 'flows.add'")
+    assert sorted(row.key for row in keys) == ["first", "second"]

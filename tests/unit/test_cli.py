@@ -59,6 +59,23 @@ def test_every_command_has_help(name: str) -> None:
     assert ("--database-url" in result.stdout) == (name != "schema")
 
 
+def test_options_of_all_commands_may_stand_before_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+
+    def fail(settings: Any) -> str:
+        seen.append(settings)
+        raise ValueError("broken")
+
+    monkeypatch.setattr(embedded, "database_url", fail)
+
+    result = run("--debug", "--database-url", "postgresql://x/y", "list")
+
+    assert "Traceback" in result.stderr
+    assert [one.database_url for one in seen] == ["postgresql://x/y"]
+
+
 def test_the_commands_are_those_of_the_manual() -> None:
     assert " ".join(main.commands) == (
         "migrate schema worker register enqueue status list history signal cancel retry"
@@ -109,6 +126,7 @@ def test_the_version_is_the_packages() -> None:
         (["migrate", "--status", "--verify"], ["do not go together"]),
         (["migrate", "--json"], ["--json needs --status"]),
         (["worker", "--queue", " "], ["--queue", "empty"]),
+        (["worker", "-q"], ["'-q' requires an argument", "worker --help"]),
         (["worker", "--processes", "0"], ["--processes"]),
         (["worker", "--concurrency", "none"], ["--concurrency"]),
         (["worker", "--log-level", "loud"], ["--log-level", "'debug'"]),

@@ -31,7 +31,7 @@ def state(**given: Any) -> ExecutionState:
         "max_attempts": 1,
         "args": "{}",
         "created_at": START,
-        "cancel_requested": False,
+        "is_cancel_requested": False,
     }
     return ExecutionState(**{**fields, **given})
 
@@ -268,3 +268,11 @@ def test_a_task_that_waits_says_for_what() -> None:
     steps = timeline.of_task(state(kind="task", status=Status.PENDING, waits_for="its start time"))
 
     assert (steps[-1].what, steps[-1].outcome) == ("pending", "waits for its start time")
+
+
+def test_what_is_blocked_says_by_what_and_says_it_once() -> None:
+    blocked = state(status=Status.BLOCKED, waits_for="blocked: NonDeterminism: no")
+
+    assert timeline.hindrance(blocked) == ("blocked by", "NonDeterminism: no")
+    last = timeline.of_task(blocked)[-1]
+    assert (last.what, last.outcome) == ("blocked", "NonDeterminism: no")

@@ -141,6 +141,41 @@ def test_queue_is_a_command_that_nobody_waits_for(start: Any) -> None:
     assert all(isinstance(each, Handle) for each in run.outcome)
 
 
+def test_many_are_queued_each_with_its_key(start: Any) -> None:
+    run = start(
+        lambda: plain.options(key_scope="open").queue_many(
+            [{"n": 1}, {"n": 2}, {"n": 3}], keys=["one", None, "three"]
+        )
+    )
+
+    keys = [(one["args"]["n"], one["options"].get("key")) for one in run.sent("queue")]
+    assert keys == [(1, "one"), (2, None), (3, "three")]
+
+
+def test_handles_of_other_executions_need_no_client_in_a_workflow(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(Client, "__init__", lambda self, *args, **kwargs: made.append(self))
+    other = Handle(uuid4())
+
+    async def main() -> int:
+        await other.signal("a")
+        refused = 0
+        for ask in (other.status, other.state, other.result, other.cancel):
+            try:
+                await ask()
+            except NotAllowedInWorkflow:
+                refused += 1
+        return refused
+
+    run = start(main)
+
+    assert run.outcome == 4
+    assert len(run.sent("signal")) == 1
+    assert made == []
+
+
 def test_signals_are_commands_too(start: Any) -> None:
     other = uuid4()
 
@@ -190,6 +225,8 @@ def _refused() -> dict[str, Any]:
         "a child workflow": lambda: child.run(),
         "option connection": lambda: plain.options(connection=object()).run(1),
         "option client": lambda: plain.options(client=other).queue(1),
+        "option key of a step": lambda: plain.options(key="k").run(1),
+        "option key_scope of a step": lambda: plain.options(key_scope="open").run(1),
         "option id": lambda: plain.options(id=uuid4()).queue(1),
         "send_signal_sync": lambda: send_signal_sync(handle, "a"),
         "send_signal with a connection": lambda: send_signal(handle, "a", connection=object()),

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 SOURCE = """
+import asyncio
+
 from currant import Handle, get_version, send_signal, task, wait_for_signal, workflow
 
 
@@ -23,6 +25,9 @@ async def send_email(to: str, subject: str) -> dict[str, bool]:
 async def process_order(order_id: str) -> float:
     sent = await send_email.run(order_id, subject="x")
     reveal_type(sent)
+    reveal_type(await asyncio.gather(plain.run(1), send_email.run("a", "b")))
+    async with asyncio.TaskGroup() as group:
+        reveal_type(await group.create_task(plain.run(2)))
     return 1.0
 
 
@@ -30,6 +35,7 @@ async def use() -> None:
     handle = await process_order.queue("o1")
     reveal_type(handle)
     reveal_type(await handle.result())
+    reveal_type(await asyncio.gather(process_order.queue("o2"), plain.queue()))
     reveal_type(plain(3))
     reveal_type(await plain.run(3, flag=True))
     reveal_type(plain.run_sync(3))
@@ -54,8 +60,11 @@ def no_coroutine() -> int:
 
 EXPECTED = [
     "dict[str, bool]",
+    "tuple[int, dict[str, bool]]",
+    "int",
     "currant.handles.Handle[float]",
     "float",
+    "tuple[currant.handles.Handle[float], currant.handles.Handle[int]]",
     "int",
     "int",
     "int",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from currant.errors import SettingsError
-from currant.settings import Settings
+from currant.settings import Settings, unknown_variables
 
 
 def test_an_empty_environment_gives_the_documented_defaults() -> None:
@@ -112,3 +112,9 @@ def test_a_text_setting_of_another_type_is_refused() -> None:
 @pytest.mark.parametrize(("word", "value"), [("TRUE", True), ("on", True), ("0", False)])
 def test_flags_take_the_usual_words(word: str, value: bool) -> None:
     assert Settings.from_environment({"CURRANT_DATABASE_PREPARE": word}).database_prepare is value
+
+
+def test_misspelt_variables_are_found() -> None:
+    environ = {"CURRANT_WORKER_POLL_INTERVALL": "3", "CURRANT_HOME": "/x", "HOME": "/y"}
+
+    assert unknown_variables(environ) == ["CURRANT_WORKER_POLL_INTERVALL"]

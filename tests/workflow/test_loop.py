@@ -57,8 +57,12 @@ def test_delays_that_are_over_need_no_timer(start: Start, delay: float) -> None:
 
 def test_delay_has_to_be_a_number(start: Start) -> None:
     async def workflow() -> Any:
+        loop = asyncio.get_running_loop()
         with pytest.raises(ValueError, match="NaN"):
-            asyncio.get_running_loop().call_later(math.nan, print)
+            loop.call_later(math.nan, print)
+        for wrong in ("5", None, timedelta(seconds=5)):
+            with pytest.raises(TypeError):
+                loop.call_later(wrong, print)  # type: ignore[arg-type]
 
     assert start(workflow).result is None
 

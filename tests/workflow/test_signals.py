@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from currant.errors import InvalidArgument
 from currant.workflow.api import queue_execution, send_signal, wait_for_signal
 from tests.workflow.conftest import Start
 from tests.workflow.support import RUN_ID, step
@@ -46,6 +47,31 @@ def test_waiters_are_served_in_order(start: Start) -> None:
         run.signal("n", n)
 
     assert run.result == [0, 1, 2]
+
+
+@pytest.mark.parametrize("timeout", ["5", True, float("nan"), [1]])
+def test_wait_takes_a_duration_only(start: Start, timeout: Any) -> None:
+    async def workflow() -> Any:
+        try:
+            await wait_for_signal("approved", timeout=timeout)
+        except TypeError as error:
+            return str(error)
+
+    run = start(workflow)
+
+    assert "timeout of wait_for_signal() has to be seconds or a timedelta" in run.result
+    assert run.short == ["complete"]
+
+
+@pytest.mark.parametrize("name", ["", "x" * 501, "a\x00b", "\ud800", None, 7])
+def test_names_that_no_signal_has_are_refused(start: Start, name: Any) -> None:
+    async def workflow() -> Any:
+        try:
+            await wait_for_signal(name, timeout=5)
+        except InvalidArgument as error:
+            return str(error)
+
+    assert "a signal's name has to be a text" in start(workflow).result
 
 
 def test_wait_ends_with_its_timeout(start: Start) -> None:
