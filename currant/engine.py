@@ -72,7 +72,7 @@ class Engine:
         self._worker = worker
         self._connect = connect
         self._registration = registration
-        self._queues = deque(queues)
+        self._queues = list(queues)
         self._poll_interval = poll_interval
         self._recover_interval = recover_interval
         self._marks = Marks()
@@ -228,11 +228,8 @@ class Engine:
         hints: dict[str, Any] = {}
         started = time.monotonic()
         if tasks or workflows:
-            self._queues.rotate(-1)
             hints = {"wait": wait} if wait else self._marks.hints(started)
-            calls.append(
-                database.claim(self.worker_id, list(self._queues), tasks, workflows, hints)
-            )
+            calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
         try:
             answers = await database.exchange(self._connection, calls)
         except (psycopg.Error, OSError) as error:
@@ -272,6 +269,9 @@ class Engine:
         self._marks.learn(claimed, is_full_scan=is_full_scan, at=now, took=now - started)
         if claimed:
             self._recent_wakes.append(now)
+            # Queues take turns: those that gave something come last next time.
+            served = {one.queue for one in claimed}
+            self._queues.sort(key=served.__contains__)
         taken = sum(one.kind == "task" for one in claimed)
         # A short claim has emptied the queues, as far as its marks let it see.
         self._hungry = taken == tasks > 0 or len(claimed) - taken == workflows > 0

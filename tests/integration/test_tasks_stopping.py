@@ -152,6 +152,9 @@ async def test_the_database_ends_an_attempt_whose_worker_does_not(
     work(worker_heartbeat_timeout=0.5)
     handle = await overdue.queue()
     await asyncio.wait_for(begun.wait(), 10)
+    await database.eventually(
+        "select steady_since > now() - interval '1 hour' and ticked_at < now() from currant.ticker"
+    )
     # The worker thinks that it has ten minutes; the database, that they are over.
     database.rows(
         "update currant.leases set claimed_at = now(), deadline_at = now() - interval '6 seconds'"

@@ -176,7 +176,7 @@ async def test_an_unknown_task_is_given_back_until_somebody_knows_it(
 
     waits_for = database.value("select waits_for from currant.execution_status")
     assert waits_for == "a worker that knows the task later"
-    assert f"gave back later {execution}" in caplog.text
+    await eventually(lambda: f"gave back later {execution}" in caplog.text)
 
     @task
     async def later() -> str:

@@ -26,7 +26,7 @@ from currant import (
 )
 from currant.options import CallOptions
 from tests.integration.conftest import StartWorker
-from tests.support.worker_database import Database
+from tests.support.worker_database import Database, eventually
 
 
 @pytest.fixture(params=[1000, 0], ids=["cache", "replay"], autouse=True)
@@ -169,7 +169,7 @@ async def test_more_workflows_wait_than_are_kept_in_memory(
     @workflow(queue="flows")
     async def patient(n: int) -> int:
         before = await add.run(n, 0)
-        return before + await wait_for_signal("more")
+        return before + int(await wait_for_signal("more"))
 
     work("flows", worker_workflow_cache=min(cache, 3))
     handles = await patient.queue_many([{"n": n} for n in range(20)])
@@ -410,7 +410,7 @@ async def test_code_that_does_not_follow_its_history_is_blocked_until_it_does(
     assert state.waits_for is not None
     assert "flows.add" in state.waits_for
     assert "flows.sleepy" in state.waits_for
-    assert "does not follow its history at event 1" in caplog.text
+    await eventually(lambda: "does not follow its history at event 1" in caplog.text)
     # It costs the others nothing.
     assert await asyncio.wait_for(add.run(1, 1), 10) == 2
     await worker.stop()

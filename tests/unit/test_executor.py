@@ -6,8 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,6 +26,7 @@ class Host:
         self.worker_id: UUID = models.new_id()
         self.reports: asyncio.Queue[models.Report | None] = asyncio.Queue()
         self.beats = 0
+        self.lent = 0
 
     def ended(self, running: RunningTask, report: models.Report | None) -> None:
         self.reports.put_nowait(report)
@@ -34,13 +34,11 @@ class Host:
     def beat_soon(self) -> None:
         self.beats += 1
 
-    @asynccontextmanager
-    async def lend_slot(self) -> AsyncIterator[None]:
-        yield
+    def lend_slot(self, slots: int) -> None:
+        self.lent += slots
 
-    @contextmanager
-    def lend_slot_sync(self) -> Iterator[None]:
-        yield
+    def post(self, function: Callable[[], None]) -> None:
+        raise AssertionError
 
     def transaction(self) -> Any:
         raise AssertionError

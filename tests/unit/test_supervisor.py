@@ -14,7 +14,7 @@ import pytest
 from tests.support.worker_database import until
 
 PROGRAM = """
-import os, signal, sys, threading
+import os, signal, sys, time
 from pathlib import Path
 from currant import supervisor
 
@@ -22,13 +22,13 @@ supervisor._RESTART_PAUSE = 0.0
 directory = Path(sys.argv[1])
 
 def work():
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
     (directory / str(os.getpid())).touch()
     if (directory / "fail").exists():
         return 3
-    while not stopped.wait(0.01):
-        pass
+    while not stopped:
+        time.sleep(0.01)
     return 1 if (directory / "sour").exists() else 0
 
 sys.exit(supervisor.supervise(int(sys.argv[2]), work))
