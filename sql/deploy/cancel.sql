@@ -2,6 +2,7 @@
 -- requires: end_workflow
 -- requires: execution_status
 -- requires: enter_worker
+-- requires: not_found
 
 begin;
 
@@ -44,9 +45,7 @@ begin
     left join currant.outcomes as o on o.execution_id = e.id
     where e.id = cancel.execution;
     if _kind is null then
-        raise exception using
-            errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
-            hint = 'check the id; it may also have been pruned';
+        perform currant._raise_not_found(execution);
     end if;
     if _status is not null then
         return _status;

@@ -2,6 +2,7 @@
 -- requires: executions
 -- requires: outcomes
 -- requires: enqueue_many
+-- requires: not_found
 
 begin;
 
@@ -25,9 +26,7 @@ begin
     left join currant.outcomes as o on o.execution_id = e.id
     where e.id = retry.execution;
     if _kind is null then
-        raise exception using
-            errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
-            hint = 'check the id; it may also have been pruned';
+        perform currant._raise_not_found(execution);
     elsif _status is null then
         raise exception using
             errcode = 'KR006', message = 'execution has not ended yet', detail = format('execution %s', execution),

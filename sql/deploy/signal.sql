@@ -7,6 +7,7 @@
 -- requires: policy
 -- requires: payload
 -- requires: roles
+-- requires: not_found
 
 begin;
 
@@ -110,9 +111,7 @@ begin
     left join currant.outcomes as o on o.execution_id = e.id
     where e.id = signal.execution;
     if _kind is null then
-        raise exception using
-            errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
-            hint = 'check the id; it may also have been pruned';
+        perform currant._raise_not_found(execution);
     elsif _kind = 'task' then
         raise exception using
             errcode = '22023', message = 'a task takes no signals', detail = format('execution %s is a task', execution),

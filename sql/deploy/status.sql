@@ -1,6 +1,7 @@
 -- Deploy currant:status to pg
 -- requires: execution_status
 -- requires: types
+-- requires: not_found
 
 begin;
 
@@ -42,9 +43,7 @@ begin
     left join currant.outcomes as o on o.execution_id = s.id
     where s.id = status.execution;
     if not found then
-        raise exception using
-            errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
-            hint = 'check the id; it may also have been pruned';
+        perform currant._raise_not_found(execution);
     end if;
     return _state;
 end

@@ -2,6 +2,7 @@
 -- requires: watchers
 -- requires: execution_status
 -- requires: now
+-- requires: not_found
 
 begin;
 
@@ -29,9 +30,7 @@ begin
 
     select s.status into _status from currant.execution_status as s where s.id = watch.execution;
     if not found then
-        raise exception using
-            errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
-            hint = 'check the id; it may also have been pruned';
+        perform currant._raise_not_found(execution);
     end if;
     return _status;
 end
