@@ -17,13 +17,13 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from currant import codec, database, definitions, errors, models
+from currant import database, definitions, errors, models
+from currant.activation import RunningActivation, blocked_activation
 from currant.connections import Source
 from currant.models import Report
-from currant.reports import blocked
 from currant.settings import Settings
 from currant.threads import Threads
-from currant.workflow.history import Command, Event, RunInfo, started_payload, steps
+from currant.workflow.history import Command
 from currant.workflow.instance import Instance
 
 _LOG = logging.getLogger("currant")
@@ -39,19 +39,6 @@ _MOST_REASONS: Final = 1000
 _READ_PAUSE: Final = 1.0
 
 
-class _Arrival(msgspec.Struct):
-    """One element of `Claimed.inbox`."""
-
-    arrival: int
-    kind: str
-    number: int | None = None
-    name: str | None = None
-    payload: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_read_inbox = msgspec.json.Decoder(list[_Arrival]).decode
-
-
 class Host(Protocol):
     """What running activations needs of its worker."""
 
@@ -59,108 +46,6 @@ class Host(Protocol):
 
     def activated(self, report: Report) -> None:
         """An activation is over; the database is to be told."""
-
-
-class _Job:
-    """An activation on its way through the threads."""
-
-    __slots__ = (
-        "claimed",
-        "end",
-        "function",
-        "history",
-        "instance",
-        "is_given_up",
-        "started",
-        "warned",
-    )
-
-    def __init__(self, claimed: models.Claimed, function: Any, instance: Instance | None) -> None:
-        self.claimed = claimed
-        self.function = function
-        self.instance = instance
-        self.history: Sequence[models.HistoryEntry] = ()
-        self.started = 0.0
-        self.warned = False
-        self.is_given_up = False
-        self.end: Command | None = None
-
-    def run(self, encode_limit: int) -> models.Activation:
-        """Apply what has arrived; in a thread. Whatever goes wrong blocks the workflow."""
-        claimed = self.claimed
-        try:
-            return self._apply(encode_limit)
-        except BaseException as error:
-            return _blocked(claimed, errors.storable(f"{type(error).__name__}: {error}"))
-
-    def _apply(self, encode_limit: int) -> models.Activation:
-        claimed = self.claimed
-        instance = self.instance
-        if instance is None:
-            instance = self.instance = _instance(claimed, self.function, encode_limit)
-            instance.replay(steps(self.history))
-        options: dict[str, Any] = {"version": self.function.declaration.version}
-        loaded = instance.last_event
-        commands: list[Command] = []
-        if loaded == 0:
-            payload = started_payload(self.function.declaration.version)
-            options["started"] = msgspec.Raw(payload.encode())
-            commands += instance.apply(Event(1, "started", claimed.claimed_at, payload=payload))
-        arrivals: list[int] = []
-        for one in _read_inbox(claimed.inbox or "[]"):
-            if instance.finished:
-                break
-            arrivals.append(one.arrival)
-            event = Event(
-                instance.last_event + 1,
-                one.kind,
-                claimed.claimed_at,
-                one.number,
-                one.name,
-                bytes(one.payload).decode(),
-            )
-            commands += instance.apply(event)
-        if instance.blocked is not None:
-            return _blocked(claimed, instance.blocked)
-        if instance.finished:
-            self.end = commands[-1]
-        else:
-            options["waits_for"] = instance.waiting_for()
-        return models.Activation(
-            claimed.execution_id,
-            claimed.token,
-            loaded,
-            tuple(arrivals),
-            f"[{','.join(command.to_json() for command in commands)}]",
-            msgspec.json.encode(options).decode(),
-        )
-
-
-def _blocked(claimed: models.Claimed, reason: str) -> models.Activation:
-    return blocked(claimed.execution_id, claimed.token, claimed.last_event or 0, reason)
-
-
-def _instance(claimed: models.Claimed, function: Any, encode_limit: int) -> Instance:
-    run = RunInfo(
-        id=claimed.execution_id,
-        function=claimed.function,
-        version=function.declaration.version,
-        queue=claimed.queue,
-        root_id=claimed.root_id,
-        parent_id=claimed.parent_id,
-        created_at=claimed.created_at,
-        headers=claimed.headers,
-    )
-
-    def main() -> Any:
-        args, kwargs = function.decode_call(claimed.args)
-        return function.fn(*args, **kwargs)
-
-    def encode(value: Any) -> str:
-        text: str = function.encode_result(value)
-        return codec.checked_size(text, encode_limit, what=f"the result of {claimed.function}()")
-
-    return Instance(run, main, encode)
 
 
 class Activations:
@@ -173,10 +58,10 @@ class Activations:
         self._threads = Threads("currant-workflow")
         self._cache: OrderedDict[UUID, Instance] = OrderedDict()
         self._blocked: OrderedDict[UUID, str] = OrderedDict()  # reasons that have been logged
-        self._waiting: deque[_Job] = deque()
-        self._running: dict[int, _Job] = {}
-        self._finished: deque[tuple[_Job, models.Activation]] = deque()
-        self._committing: dict[int, _Job] = {}
+        self._waiting: deque[RunningActivation] = deque()
+        self._running: dict[int, RunningActivation] = {}
+        self._finished: deque[tuple[RunningActivation, models.Activation]] = deque()
+        self._committing: dict[int, RunningActivation] = {}
         self._active: dict[int, models.Claimed] = {}
         self._drainers = 0
         self._is_flush_due = False
@@ -195,7 +80,7 @@ class Activations:
 
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run these; `Host.activated` is called for each."""
-        replays: list[_Job] = []
+        replays: list[RunningActivation] = []
         for one in claimed:
             self._active[one.token] = one
             function = definitions.registry.get(one.function)
@@ -211,7 +96,7 @@ class Activations:
             if instance is not None and instance.last_event != one.last_event:
                 self._close(instance)
                 instance = None
-            job = _Job(one, function, instance)
+            job = RunningActivation(one, function, instance)
             if instance is None and one.last_event:
                 replays.append(job)
             else:
@@ -294,7 +179,7 @@ class Activations:
 
     # --- Replays --------------------------------------------------------------------------
 
-    async def _fetch(self, jobs: list[_Job]) -> None:
+    async def _fetch(self, jobs: list[RunningActivation]) -> None:
         """Read the histories in one round trip; without them the leases are given back."""
         try:
             histories = await self._read([job.claimed.execution_id for job in jobs])
@@ -410,7 +295,7 @@ class Activations:
                 if took > limit:
                     self._stop(job, instance, took - limit)
 
-    def _stop(self, job: _Job, instance: Instance, late: float) -> None:
+    def _stop(self, job: RunningActivation, instance: Instance, late: float) -> None:
         stack = instance.stack()
         instance.interrupt()
         if late < _INTERRUPT_GRACE or job.is_given_up:
@@ -419,6 +304,6 @@ class Activations:
         job.is_given_up = True
         self._running.pop(job.claimed.token, None)
         reason = f"the workflow's code blocked and could not be stopped; it was at\n{stack}"
-        self._host.activated(_blocked(job.claimed, errors.storable(reason)))
+        self._host.activated(blocked_activation(job.claimed, errors.storable(reason)))
         if self._drainers < 2 * _MOST_THREADS:
             self._add_drainer()
