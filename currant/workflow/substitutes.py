@@ -8,6 +8,7 @@ only; every other loop gets asyncio's own code.
 - The future that `gather` returns is made without asking the loop.
 - `wait_for` of Python 3.11 orders things differently from 3.12, so that a run could not move on to
   a worker with the newer Python.
+- `timeout` of the first releases of Python 3.11 takes no notice of cancellations from before it.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import functools
 import sys
 import types
 from asyncio import tasks as asyncio_tasks
+from asyncio import timeouts
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -131,6 +133,40 @@ def _all_tasks(loop: Any = None) -> Any:
     return substitutes.original("all_tasks")(loop)
 
 
+_State: Any = timeouts._State  # type: ignore[attr-defined]
+
+
+def _mend_timeout() -> None:
+    """Have `asyncio.timeout` count cancellations as Python 3.12 does (and 3.11 from 3.11.4 on)."""
+    mended: Any = asyncio.Timeout
+    original_enter = mended.__aenter__
+    original_exit = mended.__aexit__
+
+    async def enter(self: Any) -> Any:
+        await original_enter(self)
+        if running_loop() is not None:
+            self._cancelling = self._task.cancelling()
+        return self
+
+    async def exit(self: Any, kind: Any, error: Any, trace: Any) -> bool | None:  # noqa: A001
+        if not hasattr(self, "_cancelling"):
+            result: bool | None = await original_exit(self, kind, error, trace)
+            return result
+        if self._timeout_handler is not None:
+            self._timeout_handler.cancel()
+            self._timeout_handler = None
+        if self._state is _State.EXPIRING:
+            self._state = _State.EXPIRED
+            if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+                raise TimeoutError from error
+        elif self._state is _State.ENTERED:
+            self._state = _State.EXITED
+        return None
+
+    mended.__aenter__ = enter
+    mended.__aexit__ = exit
+
+
 def _hash_of_gathering(future: Any) -> int:
     loop = future.get_loop()
     if not isinstance(loop, WorkflowLoop):
@@ -162,6 +198,8 @@ def install() -> None:
     _redirect("as_completed", _as_completed)
     if sys.version_info < (3, 12):
         _redirect("wait_for", _wait_for)
+    if "_cancelling" not in asyncio.Timeout.__aenter__.__code__.co_names:
+        _mend_timeout()
     _redirect("all_tasks", _all_tasks)
     gathering: Any = asyncio_tasks._GatheringFuture  # type: ignore[attr-defined]
     gathering.__hash__ = _hash_of_gathering

@@ -579,7 +579,7 @@ def test_the_options_tried_inside_a_workflow_are_all_there_are() -> None:
 async def test_an_option_inside_a_workflow_works_or_is_refused_at_the_call(
     name: str, work: StartWorker, cache: int
 ) -> None:
-    chosen = add.options(**{name: OPTIONS[name]})  # type: ignore[arg-type]
+    chosen = add.options(**{name: OPTIONS[name]})
 
     @workflow(queue="flows")
     async def flow() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -56,6 +57,7 @@ class WorkerProcess:
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,
                 env={
                     **os.environ,
                     **QUICK,
@@ -112,7 +114,7 @@ class WorkerProcess:
         os.kill(self.pid, number)
 
     def clean_up(self) -> None:
-        """Kill it if it is still there."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
+        """Kill what is still there of it, processes that it started included."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -40,8 +41,8 @@ class Supervisor:
         self._directory = directory
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(directory), str(processes)],
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def children(self) -> set[int]:
@@ -62,10 +63,9 @@ class Supervisor:
 def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     supervisor = Supervisor(tmp_path, 3)
     yield supervisor
-    supervisor.process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(supervisor.process.pid, signal.SIGKILL)
     supervisor.process.wait(10)
-    assert supervisor.process.stderr is not None
-    supervisor.process.stderr.close()
 
 
 def is_alive(pid: int) -> bool:
