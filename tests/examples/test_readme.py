@@ -21,7 +21,7 @@ def _commands(mentioning: str) -> str:
     found = [text for language, text in _blocks("README.md") if language == "sh"]
     (block,) = [text for text in found if mentioning in text]
     lines = [line for line in block.splitlines() if not line.startswith(_NOT_HERE)]
-    return "\n".join(["set -eu", "trap 'kill $(jobs -p)' EXIT", *lines])
+    return "\n".join(["set -eu", "trap 'for job in $(jobs -p); do kill $job; done' EXIT", *lines])
 
 
 @pytest.fixture
