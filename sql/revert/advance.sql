@@ -4,7 +4,5 @@ begin;
 
 drop function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb);
 drop function currant._advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb);
-drop function currant._carry_out(uuid, jsonb, timestamptz);
-drop function currant._start_tasks(uuid, uuid, text, jsonb, timestamptz);
 
 commit;

@@ -2,10 +2,6 @@
 
 begin;
 
-select 'currant._take(text, boolean, integer, jsonb)'::regprocedure;
-
-select 'currant._admit_workflows(currant._taken, uuid[])'::regprocedure;
-
 select 'currant._inbox_of(uuid)'::regprocedure;
 
 select 'currant._claimed(uuid, uuid[], bigint[], integer[], bigint[])'::regprocedure;

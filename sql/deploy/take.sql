@@ -1,0 +1,82 @@
+-- Deploy currant:take to pg
+-- requires: ready
+-- requires: types
+
+begin;
+
+-- Rows of ready are never updated, so a ctid found under "for update skip locked" still names the same row when it
+-- is deleted. The locking sub-select runs once, inside array(). Marks split the index range of the queue into
+-- segments: from the start to the first mark, from each mark to the next; what lies below a mark within its rank is
+-- skipped, which is where the dead entries are that vacuum has not removed.
+create or replace function currant._take(queue text, is_workflow boolean, wanted integer, marks jsonb)
+returns currant._taken
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_sort = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    -- Marks that are none are ignored.
+    _segments integer := case
+        when jsonb_typeof(marks) = 'array'
+            and not marks @? 'strict $[*] ? (@.type() != "array" || @.size() != 2)'
+            and not marks @? 'strict $[*][*] ? (@.type() != "number")'
+            then jsonb_array_length(marks)
+        else 0
+    end;
+    _taken currant._taken;
+    _all currant._taken := row('{}', '{}', '{}', '{}')::currant._taken;
+    _rank integer := -2147483648;
+    _seq bigint := 0;
+    _last_rank integer;
+begin
+    for _i in 0 .. _segments
+    loop
+        _last_rank := case when _i < _segments then (marks -> _i ->> 0)::integer - 1 else 2147483647 end;
+        with gone as (
+            delete from currant.ready as r
+            where r.ctid = any (array(
+                select c.ctid
+                from currant.ready as c
+                where
+                    c.queue = _take.queue
+                    and c.is_workflow = _take.is_workflow
+                    and (c.rank, c.seq) >= (_rank, _seq)
+                    and c.rank <= _last_rank
+                order by c.rank, c.seq
+                limit wanted - cardinality(_all.ids)
+                for update skip locked
+            ))
+            returning r.execution_id, r.attempt, r.rank, r.seq
+        )
+        select
+            array_agg(g.execution_id order by g.rank, g.seq),
+            array_agg(g.attempt order by g.rank, g.seq),
+            array_agg(g.rank order by g.rank, g.seq),
+            array_agg(g.seq order by g.rank, g.seq)
+        into _taken
+        from gone as g;
+        if _taken.ids is not null then
+            _all := row(
+                _all.ids || _taken.ids, _all.attempts || _taken.attempts,
+                _all.ranks || _taken.ranks, _all.seqs || _taken.seqs
+            )::currant._taken;
+        end if;
+        exit when cardinality(_all.ids) >= wanted or _i = _segments;
+        _rank := (marks -> _i ->> 0)::integer;
+        _seq := (marks -> _i ->> 1)::bigint;
+    end loop;
+    return _all;
+end
+$$;
+
+comment on function currant._take(text, boolean, integer, jsonb) is
+'Deletes and returns up to wanted rows of ready of one queue, best first, skipping what others hold. marks: [[rank, seq], …] in order of rank, where to start within a rank; only a hint.';
+
+revoke all on function currant._take(text, boolean, integer, jsonb) from public;
+
+commit;

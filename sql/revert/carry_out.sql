@@ -1,0 +1,7 @@
+-- Revert currant:carry_out from pg
+
+begin;
+
+drop function currant._carry_out(uuid, jsonb, timestamptz);
+
+commit;

@@ -1,0 +1,7 @@
+-- Revert currant:take from pg
+
+begin;
+
+drop function currant._take(text, boolean, integer, jsonb);
+
+commit;

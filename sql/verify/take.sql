@@ -1,0 +1,7 @@
+-- Verify currant:take on pg
+
+begin;
+
+select 'currant._take(text, boolean, integer, jsonb)'::regprocedure;
+
+rollback;
