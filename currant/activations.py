@@ -143,14 +143,8 @@ class Activations:
                 _LOG.info("cancelled %s %s", claimed.function, claimed.execution_id)
             case _:
                 error = msgspec.json.decode(end.payload or "{}").get("error", {})
-                lines = str(error.get("message") or "").splitlines() or [""]
-                _LOG.warning(
-                    "failed %s %s: %s: %s",
-                    claimed.function,
-                    claimed.execution_id,
-                    error.get("type"),
-                    lines[0],
-                )
+                short = errors.in_short(error)
+                _LOG.warning("failed %s %s: %s", claimed.function, claimed.execution_id, short)
 
     def lost(self, token: int) -> None:
         """The lease is another's: what is being computed for it will be refused."""

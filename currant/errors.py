@@ -42,6 +42,7 @@ CurrantError
 """
 
 import traceback
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Self
 
@@ -348,6 +349,12 @@ def describe(error: BaseException, *, retryable: bool | None = None) -> dict[str
     if retryable is False:
         described["retryable"] = False
     return described
+
+
+def in_short(described: Mapping[str, Any]) -> str:
+    """The type and the first line of the message of an error that was described."""
+    lines = str(described.get("message") or "").splitlines() or [""]
+    return f"{described.get('type')}: {lines[0]}"
 
 
 def _text_of(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""One claimed task from its arguments to its report.
+"""One claimed task from its arguments to its report, and its line in the log.
 
 Async functions run on the worker's event loop, the others in threads. Whatever the function does,
 there is exactly one report, and the worker goes on.
@@ -329,3 +329,33 @@ def _timed_out(claimed: models.Claimed, is_async: bool) -> models.Failure:
         message += "; its thread could not be stopped and is left to itself"
     error = {"type": "Timeout", "message": message}
     return models.Failure(claimed.execution_id, claimed.token, msgspec.json.encode(error).decode())
+
+
+def log_task(running: RunningTask, report: Report, word: models.Word) -> None:
+    """The one line that an execution has in the log."""
+    if word is models.Word.LOST:
+        level, verb = logging.WARNING, "lost"
+    else:
+        match report:
+            case models.Completion():
+                level, verb = logging.INFO, "completed"
+            case models.Failure() if running.stop is Stop.CANCEL:
+                level, verb = logging.INFO, "cancelled"
+            case models.Failure():
+                level, verb = logging.WARNING, "failed"
+            case _:
+                level, verb = logging.INFO, "gave back"
+    if not _LOG.isEnabledFor(level):
+        return
+    claimed = running.claimed
+    text = f"{verb} {claimed.function} {claimed.execution_id}"
+    if claimed.max_attempts > 1 and (claimed.attempt > 1 or isinstance(report, models.Failure)):
+        text += f", attempt {claimed.attempt} of {claimed.max_attempts}"
+    text += f", {time.monotonic() - running.started:.3f} s"
+    if isinstance(report, models.Failure) and running.stop is not Stop.CANCEL:
+        error = msgspec.json.decode(report.error)
+        is_final = error.get("retryable") is False or claimed.attempt >= claimed.max_attempts
+        text += f"{', for good' if is_final else ''}: {errors.in_short(error)}"
+    elif isinstance(report, models.Release) and report.reason:
+        text += f": waits for {report.reason}"
+    _LOG.log(level, "%s", text)

@@ -10,21 +10,19 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 import psycopg
 
 from currant import database, definitions, models
 from currant.activations import Activations
 from currant.connections import Source
 from currant.engine import Engine
-from currant.executor import Executor, RunningTask, Stop
+from currant.executor import Executor, RunningTask, Stop, log_task
 from currant.listener import Listener
 from currant.models import Report
 from currant.pulse import Heartbeat
@@ -233,7 +231,7 @@ class Worker:
         """The database has answered."""
         ended = self._ended.pop(report.token, None)
         if ended is not None:
-            _log_task(ended, report, word)
+            log_task(ended, report, word)
         else:
             self._activations.settled(report, word)
         self._check_idle()
@@ -255,7 +253,7 @@ class Worker:
             if running.stop is not Stop.LOST:
                 # Its completion was part of its own transaction.
                 completion = models.Completion(running.claimed.execution_id, token, "")
-                _log_task(running, completion, models.Word.ACCEPTED)
+                log_task(running, completion, models.Word.ACCEPTED)
             # No report goes out that a claim could travel with.
             self._engine.nudge()
         self._check_idle()
@@ -370,37 +368,6 @@ class Worker:
             {database.READY_CHANNEL: on_ready, database.CANCEL_CHANNEL: on_cancel},
             on_listening,
         ).run()
-
-
-def _log_task(running: RunningTask, report: Report, word: models.Word) -> None:
-    """The one line that an execution has in the log."""
-    if word is models.Word.LOST:
-        level, verb = logging.WARNING, "lost"
-    else:
-        match report:
-            case models.Completion():
-                level, verb = logging.INFO, "completed"
-            case models.Failure() if running.stop is Stop.CANCEL:
-                level, verb = logging.INFO, "cancelled"
-            case models.Failure():
-                level, verb = logging.WARNING, "failed"
-            case _:
-                level, verb = logging.INFO, "gave back"
-    if not _LOG.isEnabledFor(level):
-        return
-    claimed = running.claimed
-    text = f"{verb} {claimed.function} {claimed.execution_id}"
-    if claimed.max_attempts > 1 and (claimed.attempt > 1 or isinstance(report, models.Failure)):
-        text += f", attempt {claimed.attempt} of {claimed.max_attempts}"
-    text += f", {time.monotonic() - running.started:.3f} s"
-    if isinstance(report, models.Failure) and running.stop is not Stop.CANCEL:
-        error = msgspec.json.decode(report.error)
-        lines = str(error.get("message") or "").splitlines() or [""]
-        is_final = error.get("retryable") is False or claimed.attempt >= claimed.max_attempts
-        text += f"{', for good' if is_final else ''}: {error.get('type')}: {lines[0]}"
-    elif isinstance(report, models.Release) and report.reason:
-        text += f": waits for {report.reason}"
-    _LOG.log(level, "%s", text)
 
 
 def run_worker(settings: Settings, *, queues: Sequence[str], processes: int = 1) -> int:

@@ -71,10 +71,6 @@ def one(rows: list[Row]) -> Any:
     return rows[0][0] if rows else None
 
 
-def first_column(rows: list[Row]) -> list[Any]:
-    return [row[0] for row in rows]
-
-
 def as_list(rows: list[Row]) -> list[Any]:
     return list(rows[0][0] or ()) if rows else []
 
