@@ -52,10 +52,10 @@ begin
                     end if;
                 end if;
             when 'queue' then
-                perform currant._check_options(coalesce(_command -> 'payload' -> 'options', '{}'), array[
-                    'kind', 'queue', 'priority', 'delay', 'run_at', 'retries', 'timeout', 'key', 'key_scope',
-                    'version', 'headers', 'retry_delay', 'retry_backoff', 'retry_max_delay'
-                ]);
+                perform currant._check_options(
+                    coalesce(_command -> 'payload' -> 'options', '{}'),
+                    currant._enqueue_options(array['key', 'key_scope'])
+                );
                 perform currant._enqueue(
                     _command ->> 'name',
                     array[coalesce(_command -> 'payload' -> 'args', '{}')],

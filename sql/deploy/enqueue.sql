@@ -11,10 +11,9 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform currant._check_options(options, array[
-        'id', 'kind', 'queue', 'priority', 'delay', 'run_at', 'retries', 'timeout', 'key', 'key_scope', 'version',
-        'headers', 'retry_delay', 'retry_backoff', 'retry_max_delay'
-    ]);
+    perform currant._check_options(
+        options, array['id'] || currant._enqueue_options(array['key', 'key_scope'])
+    );
     return (currant._enqueue(
         function,
         array[args],

@@ -206,10 +206,7 @@ as $$
 declare
     _keys text[];
 begin
-    perform currant._check_options(options, array[
-        'kind', 'queue', 'priority', 'delay', 'run_at', 'retries', 'timeout', 'keys', 'key_scope', 'version',
-        'headers', 'retry_delay', 'retry_backoff', 'retry_max_delay'
-    ]);
+    perform currant._check_options(options, currant._enqueue_options(array['keys', 'key_scope']));
     if args is null then
         raise exception using
             errcode = '22004', message = 'args is null',

@@ -91,6 +91,22 @@ comment on function currant._check_options(jsonb, text[]) is
 
 revoke all on function currant._check_options(jsonb, text[]) from public;
 
+create or replace function currant._enqueue_options(keys text[])
+returns text[]
+language sql
+immutable
+begin atomic
+    select
+        array['kind', 'queue', 'priority', 'delay', 'run_at', 'retries', 'timeout']
+        || keys
+        || array['version', 'headers', 'retry_delay', 'retry_backoff', 'retry_max_delay'];
+end;
+
+comment on function currant._enqueue_options(text[]) is
+'The options that an execution may be asked for with; those about idempotency keys depend on who asks.';
+
+revoke all on function currant._enqueue_options(text[]) from public;
+
 create or replace function currant._policy(function text, options jsonb, fallback_queue text)
 returns currant._policy
 language plpgsql

@@ -36,10 +36,9 @@ begin
     from jsonb_array_elements(commands) as c (value)
     where c.value ->> 'kind' = 'task';
     perform currant._check_size('options', _bytes);
-    perform currant._check_options(coalesce(c.value -> 'payload' -> 'options', '{}'), array[
-        'kind', 'queue', 'priority', 'delay', 'run_at', 'retries', 'timeout', 'version', 'headers',
-        'retry_delay', 'retry_backoff', 'retry_max_delay'
-    ])
+    perform currant._check_options(
+        coalesce(c.value -> 'payload' -> 'options', '{}'), currant._enqueue_options(array[]::text[])
+    )
     from jsonb_array_elements(commands) as c (value)
     where c.value ->> 'kind' = 'task';
 

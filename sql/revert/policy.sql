@@ -3,6 +3,7 @@
 begin;
 
 drop function currant._policy(text, jsonb, text);
+drop function currant._enqueue_options(text[]);
 drop function currant._check_options(jsonb, text[]);
 
 commit;

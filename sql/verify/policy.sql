@@ -4,6 +4,8 @@ begin;
 
 select 'currant._check_options(jsonb, text[])'::regprocedure;
 
+select 'currant._enqueue_options(text[])'::regprocedure;
+
 select 'currant._policy(text, jsonb, text)'::regprocedure;
 
 rollback;
