@@ -2,7 +2,7 @@
 
 begin;
 
-select plan(15);
+select plan(17);
 
 create temporary view functions as
 select p.oid, p.proname, p.oid::regprocedure as signature, left(p.proname, 1) = '_' as is_private,
@@ -113,6 +113,32 @@ select is_empty(
         and not 'jit=off' = any (p.proconfig)
     $$,
     'a function that switches plans off switches JIT off too'
+);
+
+select set_eq(
+    $$
+    select f.signature::text from functions as f
+    join pg_proc as p on p.oid = f.oid
+    where
+        coalesce(pg_get_function_sqlbody(p.oid), p.prosrc)
+        ~* '(insert\s+into|update|delete\s+from|merge\s+into)\s+(currant\.)?history_entries'
+    $$,
+    array[
+        'currant._advance(uuid,uuid,bigint,integer,bigint[],jsonb,jsonb)',
+        'currant._record_commands(uuid,jsonb,timestamp with time zone)',
+        'currant._record_events(uuid,integer,bigint[],timestamp with time zone)'
+    ],
+    'nobody but advance writes a history'
+);
+
+select is_empty(
+    $$
+    select p.oid::regprocedure from pg_proc as p
+    where
+        p.pronamespace = 'currant'::regnamespace and p.proname <> '_advance'
+        and p.prosrc ~ '_record_(commands|events)\('
+    $$,
+    'nor has it written'
 );
 
 select exists (select from pg_available_extensions where name = 'plpgsql_check') as has_plpgsql_check \gset

@@ -2,7 +2,7 @@
 
 begin;
 
-select plan(58);
+select plan(66);
 
 create temporary table api (name text, arguments text, returns text, volatility text, roles text);
 
@@ -10,12 +10,16 @@ insert into api values
 ('enqueue', 'function text, args jsonb DEFAULT ''{}''::jsonb, options jsonb DEFAULT ''{}''::jsonb', 'uuid', 'volatile', 'client worker admin'),
 ('enqueue_many', 'function text, args jsonb[], options jsonb DEFAULT ''{}''::jsonb, ids uuid[] DEFAULT NULL::uuid[]', 'SETOF uuid', 'volatile', 'client worker admin'),
 ('signal', 'execution uuid, name text, payload jsonb DEFAULT ''null''::jsonb, options jsonb DEFAULT ''{}''::jsonb', 'bigint', 'volatile', 'client worker admin'),
-('cancel', 'execution uuid, reason text DEFAULT NULL::text', 'text', 'volatile', 'client admin'),
+('signal_by_key', 'function text, key text, name text, payload jsonb DEFAULT ''null''::jsonb, options jsonb DEFAULT ''{}''::jsonb', 'bigint', 'volatile', 'client worker admin'),
+('enqueue_and_signal', 'function text, args jsonb, signal text, payload jsonb DEFAULT ''null''::jsonb, options jsonb DEFAULT ''{}''::jsonb', 'uuid', 'volatile', 'client worker admin'),
+('cancel', 'execution uuid, reason text DEFAULT NULL::text, options jsonb DEFAULT ''{}''::jsonb', 'text', 'volatile', 'client admin'),
 ('retry', 'execution uuid, options jsonb DEFAULT ''{}''::jsonb', 'uuid', 'volatile', 'client admin'),
 ('status', 'execution uuid', 'currant.execution_state', 'stable', 'client worker observer admin'),
 ('result', 'execution uuid', 'jsonb', 'stable', 'client worker observer admin'),
 ('watch', 'execution uuid, watch_for interval DEFAULT ''00:01:00''::interval', 'text', 'volatile', 'client worker observer admin'),
 ('history', 'execution uuid, after_event integer DEFAULT 0', 'SETOF currant.history_entry', 'stable', 'worker observer admin'),
+('export_history', 'execution uuid', 'jsonb', 'stable', 'worker observer admin'),
+('tree', 'execution uuid, at_most integer DEFAULT 1000', 'TABLE(depth integer, parent_id uuid, command_number integer, id uuid, kind text, function text, version integer, queue text, priority integer, status text, attempt integer, max_attempts integer, key text, root_id uuid, retry_of uuid, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, outcome text, due_at timestamp with time zone, worker_id uuid, waits_for text, is_cancel_requested boolean, error_message text)', 'stable', 'client worker observer admin'),
 ('version', '', 'text', 'immutable', 'client worker observer admin'),
 ('settings', '', 'TABLE(hash_seed bigint, max_payload_bytes integer, default_retries integer, default_timeout interval, default_workflow_timeout interval)', 'stable', 'client worker observer admin'),
 ('register_functions', 'functions jsonb', 'integer', 'volatile', 'worker admin'),
@@ -64,8 +68,8 @@ order by a.name;
 create temporary table types (name text, columns text);
 
 insert into types values
-('claimed', 'execution_id uuid, token bigint, kind text, function text, version integer, queue text, rank integer, seq bigint, attempt integer, max_attempts integer, args jsonb, headers jsonb, parent_id uuid, root_id uuid, created_at timestamp with time zone, claimed_at timestamp with time zone, timeout interval, details jsonb, last_event integer, last_command integer, inbox jsonb'),
-('execution_state', 'id uuid, kind text, function text, version integer, queue text, priority integer, status text, attempt integer, max_attempts integer, args jsonb, result jsonb, error jsonb, headers jsonb, key text, parent_id uuid, root_id uuid, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, due_at timestamp with time zone, worker_id uuid, waits_for text, is_cancel_requested boolean, retry_of uuid, details jsonb, attempts jsonb'),
+('claimed', 'execution_id uuid, token bigint, kind text, function text, version integer, queue text, rank integer, seq bigint, attempt integer, max_attempts integer, args jsonb, headers jsonb, parent_id uuid, root_id uuid, created_at timestamp with time zone, claimed_at timestamp with time zone, timeout interval, details jsonb, last_event integer, last_command integer, inbox jsonb, first_event integer, carried jsonb'),
+('execution_state', 'id uuid, kind text, function text, version integer, queue text, priority integer, status text, attempt integer, max_attempts integer, args jsonb, result jsonb, error jsonb, headers jsonb, key text, parent_id uuid, root_id uuid, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, due_at timestamp with time zone, worker_id uuid, waits_for text, is_cancel_requested boolean, retry_of uuid, details jsonb, attempts jsonb, unread_signals jsonb'),
 ('heartbeat_answer', 'execution_id uuid, token bigint, answer text'),
 ('history_entry', 'event integer, position integer, kind text, number integer, name text, payload jsonb, execution_id uuid, source text, at timestamp with time zone'),
 ('tick_result', 'done integer, more boolean, next_due_in interval');

@@ -26,7 +26,7 @@ insert into wanted values
     'id uuid, kind text, function text, version integer, queue text, priority integer, args jsonb, '
     'max_attempts integer, timeout interval, retry_delay interval, retry_backoff double precision, '
     'retry_max_delay interval, parent_id uuid null, command_number integer null, root_id uuid, retry_of uuid null, '
-    'key text null, headers jsonb null, created_at timestamptz',
+    'key text null, headers jsonb null, created_at timestamptz, on_parent_end text',
     'executions_parent_id_idx executions_pkey executions_retry_of_idx'),
 ('functions',
     'name text, kind text, version integer, queue text null, priority integer null, retries integer null, '
@@ -36,10 +36,10 @@ insert into wanted values
 ('history_entries',
     'workflow_id uuid, event integer, position integer, kind text, number integer null, name text null, '
     'payload jsonb null, child_id uuid null, source text null, at timestamptz',
-    'history_entries_pkey'),
+    'history_entries_pkey history_entries_version_idx'),
 ('inbox',
     'workflow_id uuid, arrival bigint, kind text, number integer null, name text null, payload jsonb null, '
-    'child_id uuid null, arrived_at timestamptz',
+    'child_id uuid null, arrived_at timestamptz, restart jsonb null',
     'inbox_pkey'),
 ('keys',
     'function text, key text, execution_id uuid',
@@ -66,17 +66,18 @@ insert into wanted values
     'swept_to timestamptz, enforced_at timestamptz',
     'ticker_pkey'),
 ('watchers',
-    'execution_id uuid, watching_until timestamptz',
-    'watchers_execution_id_idx'),
+    'execution_id uuid, watching_until timestamptz, workflow_id uuid null, number integer null',
+    'watchers_execution_id_idx watchers_workflow_id_idx'),
 ('workers',
     'id uuid, host text, pid integer null, queues text[], concurrency integer, heartbeat_timeout interval, '
     'started_at timestamptz, heartbeat_at timestamptz, waiting_until timestamptz null, died_at timestamptz null',
     'workers_pkey'),
 ('workflows',
     'execution_id uuid, queue text, rank integer, timeout interval, version integer, last_event integer, '
-    'last_command integer, last_at timestamptz, last_token bigint null, open_children integer, used interval, '
-    'active_since timestamptz null, is_deadline_armed boolean, lost_activations integer, refused_ends integer, '
-    'blocked_reason text null, waits_for text null',
+    'last_command integer, last_at timestamptz, last_token bigint null, open_tasks integer, open_children integer, '
+    'first_event integer, used interval, active_since timestamptz null, is_deadline_armed boolean, '
+    'has_attached boolean, lost_activations integer, refused_ends integer, blocked_reason text null, '
+    'blocked_since timestamptz null, waits_for text null',
     'workflows_pkey');
 
 select bag_eq(

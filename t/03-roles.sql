@@ -12,12 +12,16 @@ insert into calls values
 ('enqueue', $$ select currant.enqueue('f', '{}', '{"queue": "roles"}') $$),
 ('enqueue_many', $$ select currant.enqueue_many('f', array['{}'::jsonb], '{"queue": "roles"}') $$),
 ('signal', $$ select currant.signal(gen_random_uuid(), 's') $$),
+('signal_by_key', $$ select currant.signal_by_key('f', 'k', 's') $$),
+('enqueue_and_signal', $$ select currant.enqueue_and_signal('f', '{}', 's') $$),
 ('cancel', $$ select currant.cancel(gen_random_uuid()) $$),
 ('retry', $$ select currant.retry(gen_random_uuid()) $$),
 ('status', $$ select currant.status(gen_random_uuid()) $$),
 ('result', $$ select currant.result(gen_random_uuid()) $$),
 ('watch', $$ select currant.watch(gen_random_uuid()) $$),
 ('history', $$ select currant.history(gen_random_uuid()) $$),
+('export_history', $$ select currant.export_history(gen_random_uuid()) $$),
+('tree', $$ select currant.tree(gen_random_uuid()) $$),
 ('version', $$ select currant.version() $$),
 ('settings', $$ select currant.settings() $$),
 ('register_functions', $$ select currant.register_functions('[]') $$),
@@ -54,13 +58,17 @@ select is(
     format('a %s can do what it needs, and no more', w.role)
 )
 from (values
-    ('client', 'cancel enqueue enqueue_many result retry settings signal status version watch'),
-    ('observer', 'history result settings status version watch'),
+    (
+        'client',
+        'cancel enqueue enqueue_and_signal enqueue_many result retry settings signal signal_by_key status tree version '
+        'watch'
+    ),
+    ('observer', 'export_history history result settings status tree version watch'),
     (
         'worker',
-        'advance advance_many claim complete complete_many deregister_worker enqueue enqueue_many fail fail_many '
-        'heartbeat history register_functions register_worker release release_many result resume settings signal '
-        'status tick version watch'
+        'advance advance_many claim complete complete_many deregister_worker enqueue enqueue_and_signal enqueue_many '
+        'export_history fail fail_many heartbeat history register_functions register_worker release release_many '
+        'result resume settings signal signal_by_key status tick tree version watch'
     )
 ) as w (role, names);
 
@@ -112,8 +120,8 @@ select is(
 from (values
     ('client', null),
     ('worker', null),
-    ('observer', 'currant.execution_status currant.open_executions currant.queue_stats currant.worker_heartbeats currant.workflow_signals'),
-    ('admin', 'currant.execution_status currant.open_executions currant.queue_stats currant.worker_heartbeats currant.workflow_signals')
+    ('observer', 'currant.execution_status currant.open_executions currant.queue_stats currant.worker_heartbeats currant.workflow_signals currant.workflow_versions'),
+    ('admin', 'currant.execution_status currant.open_executions currant.queue_stats currant.worker_heartbeats currant.workflow_signals currant.workflow_versions')
 ) as r (role, views);
 
 select is(

@@ -4,7 +4,7 @@ begin isolation level repeatable read;
 
 \ir lib/helpers.psql
 
-select plan(17);
+select plan(18);
 
 select throws_ok(c.statement, 'KR008', null, format('refused under repeatable read: %s', c.name))
 from (values
@@ -33,6 +33,11 @@ select lives_ok(
 select is(
     currant.enqueue('f', '{}', '{"queue": "isolation", "id": "00000000-0000-7000-8000-0000000000d1"}'),
     '00000000-0000-7000-8000-0000000000d1', 'and repeat'
+);
+select lives_ok(
+    $$ select currant.enqueue_and_signal('w', '{}', 's', '1', '{"queue": "isolation", "kind": "workflow", "key": "k"}')
+        from generate_series(1, 2) $$,
+    'and signal'
 );
 select matches(
     test.error_of($$ select currant.tick() $$), 'use read committed', 'the hint says what to do'

@@ -16,7 +16,7 @@ select test.activate(:'worker', :'id', (
     )) order by n)
     from generate_series(1, 200) as n
 )) as word \gset
-select is((select open_children from currant.workflows where execution_id = :'id'), 200, 'two hundred tasks are open');
+select is((select open_tasks from currant.workflows where execution_id = :'id'), 200, 'two hundred tasks are open');
 create temporary table leased as
 select execution_id as id, token, right(execution_id::text, 3)::integer as n
 from currant.claim(:'worker', '{parents_tasks}', 190);

@@ -4,7 +4,7 @@ begin;
 
 \ir lib/helpers.psql
 
-select plan(22);
+select plan(26);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('retry') as worker \gset
@@ -57,6 +57,35 @@ select currant.cancel('00000000-0000-7000-8000-0000000000f2') as word \gset
 select throws_ok(
     $$ select currant.retry('00000000-0000-7000-8000-0000000000f2') $$, '22023', null,
     'a task of a workflow is not retried alone'
+);
+
+select currant.signal(:'next', 's') as arrival \gset
+select test.activate(:'worker', :'next', test.child_command(
+    2, '00000000-0000-7000-8000-0000000000f3', '{"on_parent_end": "abandon", "key": "child"}', 3
+)) as word \gset
+select currant.cancel('00000000-0000-7000-8000-0000000000f3') as word \gset
+select is(
+    test.error_of($$ select currant.retry('00000000-0000-7000-8000-0000000000f3') $$),
+    format(
+        '22023 | execution 00000000-0000-7000-8000-0000000000f3 belongs to workflow %s | its workflow has been told how it '
+        'ended and may run another; once that has ended, either can be retried', :'next'
+    ), 'nor is a child of an open workflow'
+);
+select test.activate(:'worker', :'next', test.command(null, 'complete', null, null, 4)) as word \gset
+select currant.retry('00000000-0000-7000-8000-0000000000f3') as child \gset
+select results_eq(
+    format($$ select kind, function, parent_id, root_id, retry_of, key from currant.status(%L) $$, :'child'),
+    format(
+        $$ values ('workflow', 'child', null::uuid, %L::uuid, '00000000-0000-7000-8000-0000000000f3'::uuid, 'child') $$,
+        :'child'
+    ), 'once its parent has ended, a child is retried on its own'
+);
+select is(
+    test.activate(:'worker', :'child', test.command(null, 'complete')), 'accepted', 'it runs, and has nobody to tell'
+);
+select throws_ok(
+    $$ select currant.retry('00000000-0000-7000-8000-0000000000f2') $$, '22023', null,
+    'a task of an ended workflow is still not'
 );
 
 select currant.enqueue('f', '{}', '{"queue": "retry"}') as other \gset

@@ -77,7 +77,7 @@ select throws_ok(format($$ select currant.signal(%L, 'a') $$, :'task'), '22023',
 select throws_ok(format($$ select currant.signal(%L, '') $$, :'id'), '22023', null, 'a signal has a name');
 select throws_ok(format($$ select currant.signal(%L, null) $$, :'id'), '22023', null, 'which is not null');
 select throws_ok(
-    format($$ select currant.signal(%L, 'a', '1', '{"key": "x"}') $$, :'id'), '22023', null, 'options are checked'
+    format($$ select currant.signal(%L, 'a', '1', '{"keys": "x"}') $$, :'id'), '22023', null, 'options are checked'
 );
 
 select currant.signal(:'id', 'end') as arrival \gset

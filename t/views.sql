@@ -4,7 +4,7 @@ begin;
 
 \ir lib/helpers.psql
 
-select plan(19);
+select plan(20);
 
 select columns_are('currant', v.name, string_to_array(v.columns, ' '), format('%s has its columns', v.name))
 from (values
@@ -15,7 +15,8 @@ from (values
     ('queue_stats', 'queue ready delayed running oldest_ready_at'),
     ('worker_heartbeats', 'worker_id host pid queues concurrency running started_at heartbeat_at '
         'heartbeat_timeout died_at is_alive'),
-    ('workflow_signals', 'execution_id name payload arrived_at is_applied')
+    ('workflow_signals', 'execution_id name payload arrived_at is_applied'),
+    ('workflow_versions', 'function change_id version runs oldest_id')
 ) as v (name, columns);
 
 select test.stop_clock('2030-01-01 00:00:00+00');

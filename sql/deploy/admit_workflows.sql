@@ -6,11 +6,59 @@
 
 begin;
 
+-- What has cost its last worker its life is run apart, or it would take others along time after time, and all of them
+-- would end up blocked. What it keeps from being claimed goes back to its place in the queue; a claim that has begun
+-- with others leaves the suspects for later.
+create or replace function currant._keep_apart(taken currant._taken, admissible uuid[], is_first boolean)
+returns uuid[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _now timestamptz := currant._now();
+    _admitted uuid[];
+    _first uuid;
+    _is_suspect boolean;
+begin
+    select t.id, w.lost_activations > 0 into _first, _is_suspect
+    from unnest(taken.ids) with ordinality as t (id, n)
+    join currant.workflows as w on w.execution_id = t.id
+    where t.id = any (admissible)
+    order by t.n
+    limit 1;
+    if _is_suspect and is_first then
+        insert into currant.ready (seq, execution_id, queue, rank, attempt, is_workflow)
+        overriding system value
+        select min(t.seq), t.id, w.queue, min(t.rank), max(t.attempt), true
+        from unnest(taken.ids, taken.attempts, taken.ranks, taken.seqs) as t (id, attempt, rank, seq)
+        join currant.workflows as w on w.execution_id = t.id
+        where t.id = any (admissible) and t.id <> _first
+        group by t.id, w.queue;
+        return array[_first];
+    end if;
+
+    select coalesce(array_agg(w.execution_id), '{}') into _admitted
+    from currant.workflows as w
+    where w.execution_id = any (admissible) and w.lost_activations = 0;
+    insert into currant.delayed (execution_id, kind, number, due_at, attempt)
+    select t.id, 'wake', min(t.seq) % 2147483647, _now + interval '50 milliseconds', max(t.attempt)
+    from unnest(taken.ids, taken.attempts, taken.seqs) as t (id, attempt, seq)
+    where t.id = any (admissible) and t.id <> all (_admitted)
+    group by t.id;
+    return _admitted;
+end
+$$;
+
+comment on function currant._keep_apart(currant._taken, uuid[], boolean) is
+'Of the workflows that a claim may lease, some of which have lost their last activation with its worker: if one of those comes first, it alone, else the others.';
+
+revoke all on function currant._keep_apart(currant._taken, uuid[], boolean) from public;
+
 -- The workflow's row lock decides between claims of the same workflow; it is tried, never waited for. Once it is
 -- held, a fresh statement sees every lease and event committed before. What becomes of the wake row that was taken:
--- row locked by another: comes back in a moment; workflow ended: gone, with what arrived too late, signals apart;
--- leased: gone, because the
--- holder's advance looks into the inbox after us; nothing to do: gone.
+-- row locked by another: comes back in a moment; workflow ended: gone, with what arrived too late, signals apart, some
+-- of which start it anew; leased: gone, because the holder's advance looks into the inbox after us; nothing to do: gone.
 create or replace function currant._admit_workflows(taken currant._taken, admitted uuid[])
 returns uuid[]
 language plpgsql
@@ -25,6 +73,7 @@ declare
     _cancelled record;
     _locked uuid[];
     _admitted uuid[];
+    _has_suspects boolean;
     _late uuid[];
 begin
     select coalesce(array_agg(l.execution_id), '{}') into _locked
@@ -57,6 +106,7 @@ begin
                 and not exists (select from currant.workflows as w where w.execution_id = x.workflow_id)
             for update skip locked
         ));
+        perform currant._restart_signals(_late, _now);
     end if;
 
     for _cancelled in
@@ -85,6 +135,12 @@ begin
             null, null, _now
         );
     end loop;
+    if found then
+        -- The last wake rows of what has ended, for signals that are to go to others, are not among those to be deleted.
+        select coalesce(array_agg(w.execution_id), '{}') into _locked
+        from currant.workflows as w
+        where w.execution_id = any (_locked);
+    end if;
 
     -- Before the inboxes are looked into: what a wake row deleted here stands for is then seen there.
     delete from currant.ready as r
@@ -95,7 +151,7 @@ begin
         for update skip locked
     ));
 
-    select coalesce(array_agg(w.execution_id), '{}') into _admitted
+    select coalesce(array_agg(w.execution_id), '{}'), bool_or(w.lost_activations > 0) into _admitted, _has_suspects
     from (
         select t.id, max(t.attempt) as attempt
         from unnest(taken.ids, taken.attempts) as t (id, attempt)
@@ -113,6 +169,9 @@ begin
                 and exists (select from currant.inbox as i where i.workflow_id = t.id)
             )
         );
+    if _has_suspects then
+        _admitted := currant._keep_apart(taken, _admitted, admitted = '{}');
+    end if;
 
     delete from currant.ready as r
     where r.ctid = any (array(

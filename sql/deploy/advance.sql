@@ -1,7 +1,9 @@
 -- Deploy currant:advance to pg
--- requires: start_tasks
+-- requires: check_commands
+-- requires: record_history
+-- requires: start_children
 -- requires: carry_out
--- requires: history
+-- requires: continue_as_new
 -- requires: release_many
 -- requires: enter_worker
 
@@ -32,28 +34,44 @@ declare
     _at timestamptz;
     _root_id uuid;
     _queue text;
-    _taken integer;
-    _ended_children integer := 0;
-    _started integer := 0;
+    _ended integer[];
+    _started integer[] := array[0, 0];
+    _open_tasks integer;
+    _open_children integer;
     _event integer;
-    _end jsonb := (
-        select c.value from jsonb_array_elements(commands) as c (value)
-        where c.value ->> 'kind' in ('complete', 'fail', 'cancelled')
-        limit 1
-    );
+    _kinds text[];
+    _earliest integer;
+    _latest integer;
+    _last_command integer;
+    _end jsonb;
+    _continues boolean;
 begin
+    select
+        coalesce(array_agg(distinct c.value ->> 'kind'), '{}'),
+        min(coalesce((c.value ->> 'event')::integer, 0)),
+        max((c.value ->> 'event')::integer),
+        max((c.value ->> 'number')::integer) filter (where c.value ->> 'kind' not in ('cancel', 'version')),
+        (
+            array_agg(c.value) filter (
+                where c.value ->> 'kind' in ('complete', 'fail', 'cancelled', 'continue_as_new')
+            )
+        )[1]
+    into _kinds, _earliest, _latest, _last_command, _end
+    from jsonb_array_elements(commands) as c (value);
+    _continues := coalesce(_end ->> 'kind' = 'continue_as_new', false);
+
     -- A key that an application's open transaction has just taken is not waited for.
-    if exists (
+    if _kinds && array['queue', 'child'] and exists (
         select from jsonb_array_elements(commands) as c (value)
         where
-            c.value ->> 'kind' = 'queue'
+            c.value ->> 'kind' in ('queue', 'child')
             and not currant._try_key(c.value ->> 'name', c.value -> 'payload' -> 'options' ->> 'key')
     ) then
         return 'busy';
     end if;
 
     select
-        w.last_event, w.last_command, w.last_at, w.last_token, w.open_children, w.used, w.active_since, w.timeout,
+        w.last_event, w.first_event, w.last_token, w.open_tasks, w.open_children, w.used, w.timeout,
         w.is_deadline_armed, w.refused_ends, w.blocked_reason
     into _workflow
     from currant.workflows as w
@@ -105,7 +123,7 @@ begin
         return 'stale';
     end if;
 
-    if _end is not null and _workflow.refused_ends < 3 and exists (
+    if _end is not null and not _continues and _workflow.refused_ends < 3 and exists (
         select from currant.inbox as i
         where
             i.workflow_id = _advance.execution
@@ -120,101 +138,54 @@ begin
     end if;
 
     _event := last_event;
-    if _event = 0 then
-        _event := 1;
+    if _event = _workflow.first_event - 1 then
+        _event := _event + 1;
         insert into currant.history_entries (workflow_id, event, position, kind, payload, at)
-        values (_advance.execution, 1, 0, 'started', _advance.options -> 'started', _at);
+        values (_advance.execution, _event, 0, 'started', _advance.options -> 'started', _at);
     end if;
+    _ended := currant._record_events(execution, _event, arrivals, _at);
+    _event := _event + cardinality(arrivals);
+    _open_tasks := _workflow.open_tasks - _ended[1];
+    _open_children := _workflow.open_children - _ended[2];
 
-    with applied as (
-        delete from currant.inbox as i
-        where i.workflow_id = _advance.execution and i.arrival = any (_advance.arrivals)
-        returning i.arrival, i.kind, i.number, i.name, i.payload, i.child_id
-    ),
-    stored as (
-        insert into currant.history_entries (
-            workflow_id, event, position, kind, number, name, payload, child_id, at
-        )
-        select
-            _advance.execution, _event + t.n, 0, a.kind, a.number, a.name, a.payload, a.child_id, _at
-        from unnest(arrivals) with ordinality as t (arrival, n)
-        join applied as a on a.arrival = t.arrival
-    )
-    select count(*), count(*) filter (where a.kind in ('task_completed', 'task_failed'))
-    into _taken, _ended_children
-    from applied as a;
-    if _taken <> cardinality(arrivals) then
+    if _earliest <= last_event or _latest > _event or (_continues and (_end ->> 'event')::integer <> _event) then
         raise exception using
-            errcode = '22023', message = 'arrivals are not all in the inbox',
-            detail = format('workflow %s: %s of %s found', execution, _taken, cardinality(arrivals)),
-            hint = 'give each arrival of the claimed inbox once';
+            errcode = '22023', message = 'the commands do not fit the activation',
+            detail = format('events %s to %s are applied', last_event + 1, _event),
+            hint = 'each command names an event that this activation applies, continue_as_new the last one';
     end if;
-    _event := _event + _taken;
-
-    if commands <> '[]' then
-        insert into currant.history_entries (
-            workflow_id, event, position, kind, number, name, payload, child_id, source, at
-        )
-        select
-            _advance.execution,
-            (c.value ->> 'event')::integer,
-            row_number() over (partition by (c.value ->> 'event')::integer order by c.n),
-            c.value ->> 'kind',
-            (c.value ->> 'number')::integer,
-            c.value ->> 'name',
-            case
-                when c.value ->> 'kind' in ('task', 'queue') then c.value -> 'payload' -> 'options'
-                when c.value ->> 'kind' = 'complete' then null
-                else nullif(c.value -> 'payload', 'null')
-            end,
-            case when c.value ->> 'kind' in ('task', 'queue') then (c.value -> 'payload' ->> 'id')::uuid end,
-            c.value ->> 'source',
-            _at
-        from jsonb_array_elements(commands) with ordinality as c (value, n);
+    if _kinds <> '{}' then
+        perform currant._record_commands(execution, commands, _at);
     end if;
-
-    if _end is not null then
-        perform currant._carry_out(execution, commands, _at);
-        perform currant._end_workflow(
-            execution,
-            case _end ->> 'kind' when 'complete' then 'completed' when 'fail' then 'failed' else 'cancelled' end,
-            case when _end ->> 'kind' = 'complete' then coalesce(_end -> 'payload' -> 'result', 'null') end,
-            case
-                when _end ->> 'kind' = 'complete' then null
-                else coalesce(nullif(_end -> 'payload' -> 'error', 'null'), currant._cancelled_error(null))
-            end,
-            token, worker, _now
-        );
-        return 'accepted';
-    end if;
-
-    if commands <> '[]' then
+    if _kinds && array['task', 'child'] then
         select e.root_id, e.queue into _root_id, _queue
         from currant.executions as e
         where e.id = _advance.execution;
-        _started := currant._start_tasks(execution, _root_id, _queue, commands, _now);
-        perform currant._carry_out(execution, commands, _at);
+        _started := currant._start_children(
+            execution, _root_id, _queue, currant._to_start(commands, false, _end is not null), _now
+        );
+        _open_tasks := _open_tasks + _started[1];
+        _open_children := _open_children + _started[2];
     end if;
 
-    -- Its own time: the activation itself, and whatever passed while a task of it was open.
+    -- Its own time: the activation itself, and whatever passed while a task of it was open. Before its commands are
+    -- carried out, so that none of them finds a workflow that has not begun, or is blocked, and ends it.
     update currant.workflows as w
     set
         last_event = _event,
-        last_command = coalesce(
-            (select max((c.value ->> 'number')::integer) from jsonb_array_elements(_advance.commands) as c (value)
-            where c.value ->> 'kind' not in ('cancel', 'version')),
-            w.last_command
-        ),
+        last_command = coalesce(_last_command, w.last_command),
         last_at = _at,
         last_token = _advance.token,
         version = greatest(w.version, coalesce((_advance.options ->> 'version')::integer, 1)),
-        open_children = w.open_children - _ended_children + _started,
+        open_tasks = _open_tasks,
+        open_children = _open_children,
         used = w.used + greatest(_now - coalesce(w.active_since, _at), interval '0'),
-        active_since = case when w.open_children - _ended_children + _started > 0 then _now end,
-        is_deadline_armed = w.is_deadline_armed or w.open_children - _ended_children + _started > 0,
+        active_since = case when _open_tasks > 0 then _now end,
+        is_deadline_armed = w.is_deadline_armed or _open_tasks > 0,
         lost_activations = 0,
         refused_ends = 0,
         blocked_reason = null,
+        blocked_since = null,
         waits_for = left(_advance.options ->> 'waits_for', 500)
     where w.execution_id = _advance.execution;
     if _workflow.blocked_reason is not null then
@@ -225,13 +196,29 @@ begin
             for update skip locked
         ));
     end if;
-    if not _workflow.is_deadline_armed and _workflow.open_children - _ended_children + _started > 0 then
+    if not _workflow.is_deadline_armed and _open_tasks > 0 and _end is null then
         insert into currant.delayed (execution_id, kind, due_at)
         values (_advance.execution, 'deadline', _now + greatest(_workflow.timeout - _workflow.used, interval '0'))
         on conflict on constraint delayed_pkey do nothing;
     end if;
+    if _kinds && array['timer', 'cancel', 'child', 'attach', 'queue', 'signal', 'request_cancel'] then
+        perform currant._carry_out(execution, commands, _end is not null, _at, _now);
+    end if;
 
-    if exists (select from currant.inbox as i where i.workflow_id = _advance.execution) then
+    if _continues then
+        perform currant._continue_as_new(execution, _now);
+    elsif _end is not null then
+        perform currant._end_workflow(
+            execution,
+            case _end ->> 'kind' when 'complete' then 'completed' when 'fail' then 'failed' else 'cancelled' end,
+            case when _end ->> 'kind' = 'complete' then coalesce(_end -> 'payload' -> 'result', 'null') end,
+            case
+                when _end ->> 'kind' = 'complete' then null
+                else coalesce(nullif(_end -> 'payload' -> 'error', 'null'), currant._cancelled_error(null))
+            end,
+            token, worker, _now
+        );
+    elsif exists (select from currant.inbox as i where i.workflow_id = _advance.execution) then
         insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
         select w.execution_id, w.queue, w.rank, 0, true
         from currant.workflows as w
@@ -261,45 +248,8 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    _ends integer;
-    _unknown integer;
-    _bytes bigint;
-    _misplaced integer;
 begin
     perform currant._enter_worker(worker);
-    select
-        count(*) filter (where c.value ->> 'kind' in ('complete', 'fail', 'cancelled')),
-        count(*) filter (
-            where
-                coalesce(c.value ->> 'kind', '') not in (
-                    'task', 'timer', 'queue', 'signal', 'cancel', 'version', 'complete', 'fail', 'cancelled'
-                )
-                or (c.value ->> 'kind' in ('task', 'queue') and c.value -> 'payload' ->> 'id' is null)
-        ),
-        max(pg_column_size(c.value -> 'payload')) filter (
-            where c.value ->> 'kind' in ('timer', 'cancel', 'version', 'complete', 'fail', 'cancelled')
-        ),
-        count(*) filter (
-            where coalesce((c.value ->> 'event')::integer, 0) not between
-                last_event + 1 and last_event + cardinality(arrivals) + case when last_event = 0 then 1 else 0 end
-        )
-    into _ends, _unknown, _bytes, _misplaced
-    from jsonb_array_elements(case when jsonb_typeof(commands) = 'array' then commands else '[]' end) as c (value);
-    if _unknown > 0 then
-        raise exception using
-            errcode = '22023', message = 'unknown kind of command',
-            detail = format('%s commands of a kind that this schema does not know, or without an id', _unknown),
-            hint = 'deploy the schema of the version that the worker has';
-    end if;
-    perform currant._check_size('result', _bytes);
-    perform currant._check_size('options', pg_column_size(options));
-    if _ends > 1 or _misplaced > 0 then
-        raise exception using
-            errcode = '22023', message = 'the commands do not fit the activation',
-            detail = format('%s ends, %s commands of other events', _ends, _misplaced),
-            hint = 'one end at most, and each command names an event that this activation applies';
-    end if;
     if execution is null or token is null or last_event is null or arrivals is null
         or jsonb_typeof(commands) is distinct from 'array' or jsonb_typeof(options) is distinct from 'object'
     then
@@ -308,12 +258,15 @@ begin
             detail = format('execution %s, token %s, last_event %s', execution, token, last_event),
             hint = 'none may be null; commands is an array, options an object';
     end if;
+    perform currant._check_commands(commands);
+    -- The signals that a run inherits have been measured one by one when they were sent.
+    perform currant._check_size('options', pg_column_size(options #- '{started,signals}'));
     return currant._advance(worker, execution, token, last_event, arrivals, commands, options);
 end
 $$;
 
 comment on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb) is
-'Commits one activation of a workflow: the events taken from its inbox (arrivals, in the order applied; the first activation has the event 1, started, before them) and the commands they caused, if the workflow is still at last_event and the token''s lease holds; then the tasks, timers, signals and cancels that the commands mean exist, and the workflow is parked, woken again or ended, all in one transaction. Options: started (payload of the first event), version (of the code that ran), waits_for (in words, for status), blocked (a reason: nothing is applied, and it is tried again later). Returns accepted; already (a repeated call); lost (the lease is gone); busy (send it again); refused (it would end while a signal or a cancellation is unread: run it again); stale (it is not at last_event: run it again). Errors: KR001, KR002, KR005, KR008, 22023; then nothing has happened.';
+'Commits one activation of a workflow: the events taken from its inbox (arrivals, in the order applied; the first activation of a run has an event of its own, started, before them) and the commands they caused, if the workflow is still at last_event and the token''s lease holds; then what the commands mean is done (tasks, child workflows, timers, attachments, signals, cancels), and the workflow is parked, woken again, continued as new or ended, all in one transaction. Options: started (payload of that event), version (of the code that ran), waits_for (in words, for status), blocked (a reason: nothing is applied, and it is tried again later). Returns accepted; already (a repeated call); lost (the lease is gone); busy (send it again); refused (it would end, not continue as new, while a signal or a cancellation is unread: run it again); stale (it is not at last_event: run it again). Errors: KR001, KR002, KR005, KR008, 22023; then nothing has happened.';
 
 revoke all on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb) from public;
 grant execute on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb)

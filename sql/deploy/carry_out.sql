@@ -1,12 +1,121 @@
 -- Deploy currant:carry_out to pg
 -- requires: end_workflow
+-- requires: request_cancel
 -- requires: enqueue_many
 -- requires: signal
 -- requires: payload
+-- requires: attach
+-- requires: start_children
+-- requires: history
 
 begin;
 
-create or replace function currant._carry_out(workflow_id uuid, commands jsonb, at timestamptz)
+create or replace function currant._cancel_command(workflow_id uuid, number integer, at timestamptz)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _child uuid;
+begin
+    delete from currant.delayed as d
+    where d.ctid = any (array(
+        select c.ctid from currant.delayed as c
+        where
+            c.execution_id = _cancel_command.workflow_id and c.kind = 'timer' and c.number = _cancel_command.number
+        for update skip locked
+    ));
+    if found then
+        return;
+    end if;
+    select e.id into _child
+    from currant.executions as e
+    where e.parent_id = _cancel_command.workflow_id and e.command_number = _cancel_command.number;
+    if found then
+        perform currant._request_cancel(_child, 'cancelled by its workflow', at);
+    else
+        perform currant._detach(workflow_id, number);
+    end if;
+end
+$$;
+
+comment on function currant._cancel_command(uuid, integer, timestamptz) is
+'Takes back what a workflow asked for under that number: a timer goes, a task or child workflow is cancelled, an attachment ends and the other execution is left alone.';
+
+revoke all on function currant._cancel_command(uuid, integer, timestamptz) from public;
+
+create or replace function currant._target(workflow_id uuid, execution uuid)
+returns uuid
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if execution is null or exists (select from currant.executions as e where e.id = _target.execution) then
+        return execution;
+    end if;
+    return coalesce(
+        (
+            select currant._key_holder(h.name, h.payload ->> 'key')
+            from currant.history_entries as h
+            where
+                h.workflow_id = _target.workflow_id and h.kind = 'queue' and h.child_id = _target.execution
+                and h.payload ->> 'key' is not null
+            limit 1
+        ),
+        execution
+    );
+end
+$$;
+
+comment on function currant._target(uuid, uuid) is
+'The execution that a workflow means. It knows what it queued by an id of its own, but if that had an idempotency key, the execution that has the key is the one that counts.';
+
+revoke all on function currant._target(uuid, uuid) from public;
+
+create or replace function currant._start_keyed_child(workflow_id uuid, command jsonb, at timestamptz)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _id uuid := (command -> 'payload' ->> 'id')::uuid;
+    _options jsonb := command -> 'payload' -> 'options';
+    _holder uuid;
+begin
+    perform currant._check_options(
+        _options, currant._enqueue_options(array['key', 'key_scope', 'on_parent_end'])
+    );
+    _holder := currant._claim_key(
+        command ->> 'name', _options ->> 'key', _id, coalesce(_options ->> 'key_scope', 'always') = 'open'
+    );
+    if _holder <> _id then
+        perform currant._attach(workflow_id, (command ->> 'number')::integer, _holder, at);
+        return;
+    end if;
+    perform currant._start_children(workflow_id, e.root_id, e.queue, array[command], at)
+    from currant.executions as e
+    where e.id = _start_keyed_child.workflow_id;
+    update currant.workflows as w
+    set open_children = w.open_children + 1
+    where w.execution_id = _start_keyed_child.workflow_id;
+end
+$$;
+
+comment on function currant._start_keyed_child(uuid, jsonb, timestamptz) is
+'Creates a child workflow with an idempotency key, or, if another execution has the key, attaches to that.';
+
+revoke all on function currant._start_keyed_child(uuid, jsonb, timestamptz) from public;
+
+create or replace function currant._carry_out(
+    workflow_id uuid,
+    commands jsonb,
+    is_last boolean,
+    event_at timestamptz,
+    at timestamptz
+)
 returns void
 language plpgsql
 volatile
@@ -14,76 +123,83 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     _command jsonb;
-    _child uuid;
+    _payload jsonb;
+    _keyed integer[] := array(
+        select (c.value ->> 'number')::integer
+        from unnest(currant._to_start(commands, true, is_last)) as c (value)
+    );
 begin
-    insert into currant.delayed (execution_id, kind, number, due_at)
-    select
-        _carry_out.workflow_id, 'timer', (c.value ->> 'number')::integer,
-        greatest(
-            _carry_out.at + make_interval(secs => least((c.value -> 'payload' ->> 'seconds')::double precision, 3155760000)),
-            currant._now()
-        )
-    from jsonb_array_elements(commands) as c (value)
-    where c.value ->> 'kind' = 'timer';
+    if not is_last then
+        insert into currant.delayed (execution_id, kind, number, due_at)
+        select
+            _carry_out.workflow_id, 'timer', (c.value ->> 'number')::integer,
+            greatest(
+                _carry_out.event_at
+                + make_interval(secs => least((c.value -> 'payload' ->> 'seconds')::double precision, 3155760000)),
+                _carry_out.at
+            )
+        from jsonb_array_elements(commands) as c (value)
+        where c.value ->> 'kind' = 'timer';
+    end if;
 
+    -- In the order given: of several with one idempotency key the first is to get it.
     for _command in
         select c.value
-        from jsonb_array_elements(commands) as c (value)
-        where c.value ->> 'kind' in ('cancel', 'queue', 'signal')
+        from jsonb_array_elements(commands) with ordinality as c (value, n)
+        where
+            c.value ->> 'kind' in ('cancel', 'queue', 'signal', 'request_cancel')
+            or (c.value ->> 'kind' = 'attach' and not is_last)
+            or (c.value ->> 'kind' = 'child' and (c.value ->> 'number')::integer = any (_keyed))
+        order by c.n
     loop
+        _payload := _command -> 'payload';
         case _command ->> 'kind'
             when 'cancel' then
-                delete from currant.delayed as d
-                where d.ctid = any (array(
-                    select c.ctid from currant.delayed as c
-                    where
-                        c.execution_id = _carry_out.workflow_id and c.kind = 'timer'
-                        and c.number = (_command ->> 'number')::integer
-                    for update skip locked
-                ));
-                if not found then
-                    select e.id into _child
-                    from currant.executions as e
-                    where
-                        e.parent_id = _carry_out.workflow_id
-                        and e.command_number = (_command ->> 'number')::integer;
-                    if found then
-                        perform currant._cancel_task(_child, 'cancelled by its workflow', at);
-                    end if;
-                end if;
+                perform currant._cancel_command(workflow_id, (_command ->> 'number')::integer, at);
+            when 'child' then
+                perform currant._start_keyed_child(workflow_id, _command, at);
+            when 'attach' then
+                perform currant._attach(
+                    workflow_id, (_command ->> 'number')::integer,
+                    currant._target(workflow_id, (_payload ->> 'execution')::uuid), at
+                );
             when 'queue' then
                 perform currant._check_options(
-                    coalesce(_command -> 'payload' -> 'options', '{}'),
-                    currant._enqueue_options(array['key', 'key_scope'])
+                    coalesce(_payload -> 'options', '{}'), currant._enqueue_options(array['key', 'key_scope'])
                 );
                 perform currant._enqueue(
                     _command ->> 'name',
-                    array[coalesce(_command -> 'payload' -> 'args', '{}')],
-                    coalesce(_command -> 'payload' -> 'options', '{}') - 'key',
-                    array[(_command -> 'payload' ->> 'id')::uuid],
+                    array[coalesce(_payload -> 'args', '{}')],
+                    coalesce(_payload -> 'options', '{}') - 'key',
+                    array[(_payload ->> 'id')::uuid],
                     case
-                        when _command -> 'payload' -> 'options' ->> 'key' is not null
-                            then array[_command -> 'payload' -> 'options' ->> 'key']
+                        when _payload -> 'options' ->> 'key' is not null then array[_payload -> 'options' ->> 'key']
                     end,
                     'default'
                 );
             when 'signal' then
                 perform currant._check_signal_name(_command ->> 'name');
-                perform currant._check_size('payload', pg_column_size(_command -> 'payload' -> 'payload'));
+                perform currant._check_size('payload', pg_column_size(_payload -> 'payload'));
                 perform currant._deliver(
-                    (_command -> 'payload' ->> 'execution')::uuid,
-                    _command ->> 'name',
-                    coalesce(_command -> 'payload' -> 'payload', 'null'),
-                    (_command -> 'payload' ->> 'id')::uuid
+                    coalesce(
+                        currant._target(workflow_id, (_payload ->> 'execution')::uuid),
+                        currant._key_holder(_payload ->> 'function', _payload ->> 'key')
+                    ),
+                    _command ->> 'name', coalesce(_payload -> 'payload', 'null'), (_payload ->> 'id')::uuid
+                );
+            when 'request_cancel' then
+                perform currant._check_size('reason', octet_length(_payload ->> 'reason'));
+                perform currant._request_cancel(
+                    currant._target(workflow_id, (_payload ->> 'execution')::uuid), _payload ->> 'reason', at
                 );
         end case;
     end loop;
 end
 $$;
 
-comment on function currant._carry_out(uuid, jsonb, timestamptz) is
-'Does what a workflow''s commands say, except starting tasks and ending it: timers, cancels, independent executions, signals to others (one to a workflow that has ended goes nowhere).';
+comment on function currant._carry_out(uuid, jsonb, boolean, timestamptz, timestamptz) is
+'Does what a workflow''s commands say, except creating what needs no idempotency key, and ending it: timers (from the time of the event), attachments, cancels, child workflows with a key, independent executions, signals to others (one to a workflow that has ended goes nowhere). In a run''s last commit no timer and no attachment is made.';
 
-revoke all on function currant._carry_out(uuid, jsonb, timestamptz) from public;
+revoke all on function currant._carry_out(uuid, jsonb, boolean, timestamptz, timestamptz) from public;
 
 commit;

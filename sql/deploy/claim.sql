@@ -3,6 +3,7 @@
 -- requires: admit_workflows
 -- requires: attempts
 -- requires: outcomes
+-- requires: history
 -- requires: enter_worker
 
 begin;
@@ -35,9 +36,11 @@ begin atomic
         from (
             select
                 x.arrival, x.kind, x.number, x.name, x.child_id,
-                case when x.kind = 'task_completed' then o.result else x.payload end as content
+                case when o.execution_id is not null then o.result else x.payload end as content
             from currant.inbox as x
-            left join currant.outcomes as o on x.kind = 'task_completed' and o.execution_id = x.child_id
+            left join currant.outcomes as o
+                on x.kind in ('task_completed', 'child_completed', 'attached_completed')
+                and o.execution_id = x.child_id
             where x.workflow_id = _inbox_of.workflow_id
             order by x.kind <> 'signal_received', x.arrival
             limit 1000
@@ -50,6 +53,24 @@ comment on function currant._inbox_of(uuid) is
 'What has arrived for a workflow and is not applied yet, in the order to apply it: signals first, then by arrival. At most 1000 events and 16 MiB of payloads; advance wakes the workflow again for the rest.';
 
 revoke all on function currant._inbox_of(uuid) from public;
+
+create or replace function currant._continued(workflow_id uuid, first_event integer)
+returns jsonb
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select h.payload
+    from currant.history_entries as h
+    where
+        h.workflow_id = _continued.workflow_id and h.event = _continued.first_event - 1
+        and h.kind = 'continue_as_new';
+end;
+
+comment on function currant._continued(uuid, integer) is
+'What a workflow continued as new with, when it began the run of that first event: its arguments and the signals it had not read.';
+
+revoke all on function currant._continued(uuid, integer) from public;
 
 create or replace function currant._claimed(
     worker uuid,
@@ -74,7 +95,7 @@ begin atomic
         c.seq,
         l.attempt,
         e.max_attempts,
-        e.args,
+        case when w.first_event > 1 then currant._continued(e.id, w.first_event) -> 'args' else e.args end,
         e.headers,
         e.parent_id,
         e.root_id,
@@ -84,7 +105,12 @@ begin atomic
         (select p.details from currant.progress as p where p.execution_id = e.id),
         w.last_event,
         w.last_command,
-        case when l.is_workflow then currant._inbox_of(e.id) end
+        case when l.is_workflow then currant._inbox_of(e.id) end,
+        w.first_event,
+        case
+            when w.first_event > 1 and w.last_event < w.first_event
+                then currant._continued(e.id, w.first_event) -> 'signals'
+        end
     from unnest(_claimed.ids, _claimed.tokens, _claimed.ranks, _claimed.seqs)
         with ordinality as c (id, token, rank, seq, n)
     join currant.leases as l on l.execution_id = c.id and l.token = c.token and l.worker_id = _claimed.worker
@@ -117,10 +143,12 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    _now timestamptz := currant._now();
+    -- The clock is read after that, which may have waited for another call of this worker.
     _waiting_until timestamptz := currant._enter_worker(worker);
+    _now timestamptz := currant._now();
     _queue text;
     _taken currant._taken;
+    _admitted uuid[];
     _ids uuid[] := array[]::uuid[];
     _attempts integer[] := array[]::integer[];
     _ranks integer[] := array[]::integer[];
@@ -130,6 +158,7 @@ declare
     _workflow_seqs bigint[] := array[]::bigint[];
     _tokens bigint[];
     _wanted integer;
+    _is_apart boolean := false;
     _wait double precision := case when jsonb_typeof(hints -> 'wait') = 'number' then (hints ->> 'wait')::double precision end;
 begin
     if queues is null or tasks is null or workflows is null or tasks < 0 or workflows < 0 then
@@ -186,26 +215,33 @@ begin
 
     foreach _queue in array queues
     loop
-        exit when cardinality(_workflow_ids) >= workflows;
+        exit when cardinality(_workflow_ids) >= workflows or _is_apart;
         -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.
         for _round in 1 .. 10
         loop
             _wanted := workflows - cardinality(_workflow_ids);
             _taken := currant._take(_queue, true, _wanted, hints -> 'marks' -> _queue -> 'w');
             exit when _taken.ids = '{}';
+            -- By itself: in a join that starts with a table it would not be called if that gives nothing.
+            _admitted := currant._admit_workflows(_taken, _workflow_ids);
             with admitted as (
-                select distinct on (t.id) t.id, t.rank, t.seq
+                select distinct on (t.id)
+                    t.id, t.rank, t.seq,
+                    (
+                        select w.lost_activations > 0 from currant.workflows as w where w.execution_id = t.id
+                    ) as is_apart
                 from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
-                join unnest(currant._admit_workflows(_taken, _workflow_ids)) as a (id) on a.id = t.id
+                where t.id = any (_admitted)
                 order by t.id, t.rank, t.seq
             )
             select
                 _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
                 _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
-                _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}')
-            into _workflow_ids, _workflow_ranks, _workflow_seqs
+                _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}'),
+                coalesce(bool_or(a.is_apart), false)
+            into _workflow_ids, _workflow_ranks, _workflow_seqs, _is_apart
             from admitted as a;
-            exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= workflows;
+            exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= workflows or _is_apart;
         end loop;
     end loop;
 
@@ -243,7 +279,7 @@ end
 $$;
 
 comment on function currant.claim(uuid, text[], integer, integer, jsonb) is
-'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that. A task whose cancellation was asked for ends here and is not returned. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
+'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that. A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
 
 revoke all on function currant.claim(uuid, text[], integer, integer, jsonb) from public;
 grant execute on function currant.claim(uuid, text[], integer, integer, jsonb) to currant_worker, currant_admin;

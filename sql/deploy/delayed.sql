@@ -11,7 +11,7 @@ create table currant.delayed (
     attempt integer not null default 1,
     reason text,
     constraint delayed_pkey primary key (execution_id, kind, number),
-    constraint delayed_kind_is_known check (kind in ('start', 'retry', 'release', 'blocked', 'wake', 'timer', 'deadline'))
+    constraint delayed_kind_is_known check (kind in ('start', 'retry', 'release', 'blocked', 'wake', 'timer', 'deadline', 'attach', 'force'))
 )
 with (
     autovacuum_vacuum_scale_factor = 0,
@@ -25,10 +25,10 @@ create index delayed_due_at_idx on currant.delayed (due_at);
 create index delayed_released_idx on currant.delayed (execution_id) where kind in ('release', 'blocked');
 
 comment on table currant.delayed is
-'At due_at it becomes ready (start, retry, release, blocked, wake) or fires (timer and deadline of a workflow). Never updated.';
+'At due_at it becomes ready (start, retry, release, blocked, wake), fires (timer and deadline of a workflow), or is looked at again (attach: has what a workflow attached to ended; force: can it be cancelled by force now). Never updated.';
 comment on column currant.delayed.number is
-'Command number of a timer; of a wake row that a claim met while somebody had the workflow locked, its seq; 0 otherwise.';
+'Command number of a timer or an attach; of a wake row that a claim met while somebody had the workflow locked, its seq; 0 otherwise.';
 comment on column currant.delayed.reason is
-'Why it was given back or is blocked, in words, for status and list.';
+'Why it was given back or is blocked, in words, for status and list. Of an attach: the first transaction that is sure to have seen it.';
 
 commit;

@@ -1,8 +1,7 @@
 -- Deploy currant:end_execution to pg
 -- requires: executions
 -- requires: outcomes
--- requires: inbox
--- requires: workflows
+-- requires: tell_workflow
 -- requires: ready
 -- requires: attempts
 -- requires: cancels
@@ -12,46 +11,6 @@
 -- requires: notify
 
 begin;
-
--- Inserts only, so that whoever ends a task waits for nobody, and in one statement, so that both rows are there or
--- none. A parent that ends meanwhile leaves a row in the inbox
--- of nobody; the claim that meets its wake row removes both.
-create or replace function currant._tell_parent(
-    parent_id uuid,
-    command_number integer,
-    child_id uuid,
-    kind text,
-    payload jsonb,
-    at timestamptz
-)
-returns void
-language plpgsql
-volatile
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    with parent as (
-        select w.execution_id, w.queue, w.rank
-        from currant.workflows as w
-        where w.execution_id = _tell_parent.parent_id
-    ),
-    told as (
-        insert into currant.inbox (workflow_id, kind, number, payload, child_id, arrived_at)
-        select
-            p.execution_id, _tell_parent.kind, _tell_parent.command_number, _tell_parent.payload,
-            _tell_parent.child_id, _tell_parent.at
-        from parent as p
-    )
-    insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-    select p.execution_id, p.queue, p.rank, 0, true
-    from parent as p;
-end
-$$;
-
-comment on function currant._tell_parent(uuid, integer, uuid, text, jsonb, timestamptz) is
-'Puts the end of a task into the inbox of the workflow that asked for it, if that is still open, and wakes it.';
-
-revoke all on function currant._tell_parent(uuid, integer, uuid, text, jsonb, timestamptz) from public;
 
 create or replace function currant._end_unsuccessfully(
     execution_id uuid,
@@ -87,7 +46,7 @@ begin
     from currant.executions as e
     where e.id = _end_unsuccessfully.execution_id;
     if _parent_id is not null then
-        perform currant._tell_parent(
+        perform currant._tell_workflow(
             _parent_id, _number, execution_id, 'task_failed',
             error || jsonb_build_object('status', status, 'attempts', attempt), at
         );
@@ -96,7 +55,7 @@ end
 $$;
 
 comment on function currant._end_unsuccessfully(uuid, text, jsonb, integer, bigint, uuid, timestamptz, timestamptz) is
-'Ends an execution that the caller has taken out of ready, delayed or leases as failed or cancelled, and tells its parent.';
+'Ends a task that the caller has taken out of ready, delayed or leases as failed or cancelled, and tells its parent.';
 
 revoke all on function
 currant._end_unsuccessfully(uuid, text, jsonb, integer, bigint, uuid, timestamptz, timestamptz) from public;

@@ -3,6 +3,7 @@
 -- requires: cancels
 -- requires: delayed
 -- requires: history
+-- requires: attach
 
 begin;
 
@@ -41,7 +42,7 @@ begin
             delete from currant.delayed as d
             where d.ctid = any (array(
                 select c.ctid from currant.delayed as c
-                where c.execution_id = _cancel_task.execution_id
+                where c.execution_id = _cancel_task.execution_id and c.kind in ('start', 'retry', 'release')
                 for update skip locked
             ))
             returning d.attempt into _attempt;
@@ -75,6 +76,134 @@ comment on function currant._cancel_task(uuid, text, timestamptz) is
 
 revoke all on function currant._cancel_task(uuid, text, timestamptz) from public;
 
+create or replace function currant._end_alone(
+    execution_id uuid,
+    status text,
+    result jsonb,
+    error jsonb,
+    token bigint,
+    worker_id uuid,
+    at timestamptz
+)
+returns boolean
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _queue text;
+    _rank integer;
+    _open integer;
+    _has_attached boolean;
+    _started_at timestamptz;
+begin
+    delete from currant.workflows as w
+    where w.execution_id = _end_alone.execution_id
+    returning w.queue, w.rank, w.open_tasks + w.open_children, w.has_attached
+    into _queue, _rank, _open, _has_attached;
+    -- A caller that ends several may meet one that has ended with its parent.
+    if not found then
+        return false;
+    end if;
+    delete from currant.delayed as d
+    where d.ctid = any (array(
+        select c.ctid from currant.delayed as c
+        where c.execution_id = _end_alone.execution_id
+        for update skip locked
+    ));
+    if _has_attached then
+        perform currant._detach(execution_id, null);
+    end if;
+    delete from currant.ready as r
+    where r.ctid = any (array(
+        select c.ctid from currant.ready as c
+        where c.execution_id = _end_alone.execution_id
+        for update skip locked
+    ));
+    -- After ready: what arrives in between keeps its wake row, and the claim that meets it removes both.
+    -- Signals that were never read stay, to be seen.
+    delete from currant.inbox as i
+    where i.workflow_id = _end_alone.execution_id and i.kind <> 'signal_received';
+    -- Those that would have started the workflow are given to a new one, by the claim that meets this wake row.
+    insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+    select _end_alone.execution_id, _queue, _rank, 0, true
+    where exists (
+        select from currant.inbox as i
+        where i.workflow_id = _end_alone.execution_id and i.restart is not null
+    );
+    select h.at into _started_at
+    from currant.history_entries as h
+    where h.workflow_id = _end_alone.execution_id and h.event = 1 and h.position = 0;
+
+    insert into currant.outcomes (
+        execution_id, status, result, error, attempt, token, worker_id, started_at, finished_at
+    ) values (
+        _end_alone.execution_id, _end_alone.status, _end_alone.result, _end_alone.error, 1,
+        _end_alone.token, _end_alone.worker_id, _started_at, _end_alone.at
+    );
+    perform currant._tell_end(e.parent_id, e.command_number, e.id, 'child', at)
+    from currant.executions as e
+    where e.id = _end_alone.execution_id and e.parent_id is not null;
+
+    return _open > 0;
+end
+$$;
+
+comment on function currant._end_alone(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) is
+'Ends a workflow whose row the caller has locked, and tells its parent. Does nothing if it has ended before. Returns whether it may have tasks or children open.';
+
+revoke all on function currant._end_alone(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) from public;
+
+-- One generation after the other, since the server's stack would not hold many. A child that is running, or that
+-- somebody has locked just now, is asked, and ends its own when it ends. The functions that end or ask are created
+-- later, because one of them calls _end_alone: their names are looked up at run time.
+create or replace function currant._cancel_children(parents uuid[], reason text, at timestamptz)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
+as $$
+declare
+    _child record;
+    _parents uuid[] := parents;
+    _ended uuid[];
+    _reason text := reason;
+begin
+    while _parents <> '{}'
+    loop
+        _ended := array[]::uuid[];
+        for _child in
+            select e.id, e.kind
+            from currant.executions as e
+            where
+                e.parent_id = any (_parents)
+                and e.on_parent_end = 'cancel'
+                and not exists (select from currant.outcomes as o where o.execution_id = e.id)
+            order by e.id
+        loop
+            if _child.kind = 'task' then
+                perform currant._cancel_task(_child.id, _reason, at);
+            elsif currant._end_idle(_child.id, _reason, at) then
+                _ended := _ended || _child.id;
+            else
+                perform currant._ask_to_end(_child.id, _reason, at);
+            end if;
+        end loop;
+        _parents := _ended;
+        _reason := 'the workflow has ended';
+    end loop;
+end
+$$;
+
+comment on function currant._cancel_children(uuid[], text, timestamptz) is
+'Cancels the open tasks and child workflows of workflows, except those that are to outlive them; also those of the children that end by it.';
+
+revoke all on function currant._cancel_children(uuid[], text, timestamptz) from public;
+
 create or replace function currant._end_workflow(
     execution_id uuid,
     status text,
@@ -89,58 +218,15 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    _child uuid;
-    _open_children integer;
-    _started_at timestamptz;
 begin
-    delete from currant.workflows as w
-    where w.execution_id = _end_workflow.execution_id
-    returning w.open_children into _open_children;
-    delete from currant.delayed as d
-    where d.ctid = any (array(
-        select c.ctid from currant.delayed as c
-        where c.execution_id = _end_workflow.execution_id
-        for update skip locked
-    ));
-    delete from currant.ready as r
-    where r.ctid = any (array(
-        select c.ctid from currant.ready as c
-        where c.execution_id = _end_workflow.execution_id
-        for update skip locked
-    ));
-    -- After ready: what arrives in between keeps its wake row, and the claim that meets it removes both.
-    -- Signals that were never read stay, to be seen.
-    delete from currant.inbox as i
-    where i.workflow_id = _end_workflow.execution_id and i.kind <> 'signal_received';
-    select h.at into _started_at
-    from currant.history_entries as h
-    where h.workflow_id = _end_workflow.execution_id and h.event = 1 and h.position = 0;
-
-    insert into currant.outcomes (
-        execution_id, status, result, error, attempt, token, worker_id, started_at, finished_at
-    ) values (
-        _end_workflow.execution_id, _end_workflow.status, _end_workflow.result, _end_workflow.error, 1,
-        _end_workflow.token, _end_workflow.worker_id, _started_at, _end_workflow.at
-    );
-
-    if _open_children > 0 then
-        for _child in
-            select e.id
-            from currant.executions as e
-            where
-                e.parent_id = _end_workflow.execution_id
-                and not exists (select from currant.outcomes as o where o.execution_id = e.id)
-            order by e.id
-        loop
-            perform currant._cancel_task(_child, 'the workflow has ended', at);
-        end loop;
+    if currant._end_alone(execution_id, status, result, error, token, worker_id, at) then
+        perform currant._cancel_children(array[execution_id], 'the workflow has ended', at);
     end if;
 end
 $$;
 
 comment on function currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) is
-'Ends a workflow whose row the caller has locked, and cancels the tasks it still has open.';
+'Ends a workflow whose row the caller has locked, tells its parent, and cancels what it still has open, except what is to outlive it. Does nothing if it has ended before.';
 
 revoke all on function currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) from public;
 

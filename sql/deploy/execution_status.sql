@@ -9,6 +9,7 @@
 -- requires: inbox
 -- requires: attempts
 -- requires: history
+-- requires: watchers
 -- requires: roles
 
 begin;
@@ -49,7 +50,13 @@ select
         when d.kind = 'retry' then 'its next attempt'
         when d.kind = 'release' then d.reason
         when w.waits_for is not null then w.waits_for
-        when w.open_children > 0 then format('%s open task(s)', w.open_children)
+        when w.open_tasks > 0 and w.open_children > 0 then
+            format('%s open task(s), %s child workflow(s)', w.open_tasks, w.open_children)
+        when w.open_tasks > 0 then format('%s open task(s)', w.open_tasks)
+        when w.open_children > 0 then format('%s child workflow(s)', w.open_children)
+        when exists (select from currant.watchers as x where x.workflow_id = e.id) then
+            'the end of execution '
+            || (select x.execution_id from currant.watchers as x where x.workflow_id = e.id order by x.number limit 1)
         when d.kind = 'timer' then 'a timer'
         when w.last_event > 0 then 'a signal'
     end as waits_for,
@@ -74,7 +81,7 @@ left join lateral (
 left join lateral (
     select x.kind, x.due_at, x.attempt, x.reason
     from currant.delayed as x
-    where x.execution_id = e.id and x.kind not in ('deadline', 'wake')
+    where x.execution_id = e.id and x.kind not in ('deadline', 'wake', 'attach', 'force')
     order by x.due_at
     limit 1
 ) as d on true;

@@ -23,10 +23,12 @@ create table currant.executions (
     key text,
     headers jsonb,
     created_at timestamptz not null,
+    on_parent_end text not null default 'cancel',
     constraint executions_pkey primary key (id),
     constraint executions_kind_is_known check (kind in ('task', 'workflow')),
     constraint executions_parent_has_command check ((parent_id is null) = (command_number is null)),
-    constraint executions_max_attempts_is_positive check (max_attempts >= 1)
+    constraint executions_max_attempts_is_positive check (max_attempts >= 1),
+    constraint executions_on_parent_end_is_known check (on_parent_end in ('cancel', 'abandon'))
 );
 
 create index executions_parent_id_idx on currant.executions (parent_id, command_number)
@@ -39,5 +41,7 @@ comment on column currant.executions.command_number is
 'Number of the command of the parent workflow that asked for it.';
 comment on column currant.executions.root_id is
 'The outermost ancestor, or its own id.';
+comment on column currant.executions.on_parent_end is
+'What becomes of it when its parent ends or continues as new: it is cancelled, or left alone.';
 
 commit;

@@ -17,6 +17,8 @@ create table currant.history_entries (
     constraint history_entries_pkey primary key (workflow_id, event, position)
 );
 
+create index history_entries_version_idx on currant.history_entries (workflow_id) where kind = 'version';
+
 comment on table currant.history_entries is
 'What was applied to a workflow, in the order applied, and the commands each event caused. Insert only, by advance alone.';
 comment on column currant.history_entries.position is

@@ -12,9 +12,13 @@ create table currant.inbox (
     payload jsonb,
     child_id uuid,
     arrived_at timestamptz not null,
+    restart jsonb,
     constraint inbox_pkey primary key (workflow_id, arrival),
     constraint inbox_kind_is_known check (
-        kind in ('task_completed', 'task_failed', 'timer_fired', 'signal_received', 'cancel_requested')
+        kind in (
+            'task_completed', 'task_failed', 'child_completed', 'child_failed', 'attached_completed',
+            'attached_failed', 'timer_fired', 'signal_received', 'cancel_requested'
+        )
     )
 )
 with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);
@@ -22,7 +26,9 @@ with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, va
 comment on table currant.inbox is
 'Something happened to an open workflow and has not been applied yet. Inserted by whoever causes it, with a wake row in ready, without any lock; taken into the history by advance.';
 comment on column currant.inbox.child_id is
-'The task that ended; its result stays in outcomes and is not copied.';
+'The execution that ended; its result stays in outcomes and is not copied.';
+comment on column currant.inbox.restart is
+'How to enqueue the workflow anew for a signal that it ends without having read.';
 
 create table currant.signal_ids (
     workflow_id uuid not null,

@@ -2,6 +2,8 @@
 -- requires: end_workflow
 -- requires: ready
 -- requires: inbox
+-- requires: attach
+-- requires: force_cancel
 
 begin;
 
@@ -91,6 +93,7 @@ declare
     _kinds text[];
     _numbers integer[];
     _attempts integer[];
+    _reasons text[];
 begin
     with due as (
         delete from currant.delayed as d
@@ -102,12 +105,13 @@ begin
             limit batch
             for update skip locked
         ))
-        returning d.execution_id, d.kind, d.number, d.attempt, d.due_at
+        returning d.execution_id, d.kind, d.number, d.attempt, d.due_at, d.reason
     )
     select
         array_agg(d.execution_id order by d.due_at, d.number), array_agg(d.kind order by d.due_at, d.number),
-        array_agg(d.number order by d.due_at, d.number), array_agg(d.attempt order by d.due_at, d.number)
-    into _ids, _kinds, _numbers, _attempts
+        array_agg(d.number order by d.due_at, d.number), array_agg(d.attempt order by d.due_at, d.number),
+        array_agg(d.reason order by d.due_at, d.number)
+    into _ids, _kinds, _numbers, _attempts, _reasons
     from due as d;
     if _ids is null then
         return 0;
@@ -143,6 +147,14 @@ begin
     perform currant._check_deadline(d.id, _move_due.at, _move_due.steady_since)
     from unnest(_ids, _kinds) as d (id, kind)
     where d.kind = 'deadline';
+
+    perform currant._check_attachment(d.id, d.number, d.attempt, d.reason, _move_due.at)
+    from unnest(_ids, _kinds, _numbers, _attempts, _reasons) as d (id, kind, number, attempt, reason)
+    where d.kind = 'attach';
+
+    perform currant._force_cancel(d.id, d.reason, d.attempt, _move_due.at)
+    from unnest(_ids, _kinds, _attempts, _reasons) as d (id, kind, attempt, reason)
+    where d.kind = 'force';
 
     return cardinality(_ids);
 end

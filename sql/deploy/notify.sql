@@ -4,6 +4,7 @@
 -- requires: workers
 -- requires: outcomes
 -- requires: watchers
+-- requires: tell_workflow
 -- requires: now
 
 begin;
@@ -82,18 +83,46 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 set jit = off
 as $$
+declare
+    _watched uuid[];
 begin
     -- A scalar sub-select is always one probe of the index; exists would be planned as a join over all of it, which
     -- under a vacuum that is held back is mostly dead.
-    perform pg_notify('currant_ended', n.execution_id::text)
+    select array_agg(n.execution_id) into _watched
     from new_rows as n
     where (select true from currant.watchers as w where w.execution_id = n.execution_id limit 1);
+    if _watched is null then
+        return null;
+    end if;
+
+    perform pg_notify('currant_ended', w.execution_id::text)
+    from (
+        select distinct x.execution_id
+        from currant.watchers as x
+        where x.execution_id = any (_watched) and x.workflow_id is null
+    ) as w;
+    -- Told without a lock on the row: whoever holds it to take the attachment back may still be undone, and an event
+    -- that comes too late is ignored.
+    perform currant._tell_end(w.workflow_id, w.number, w.execution_id, 'attached', currant._now())
+    from (
+        select x.workflow_id, x.number, x.execution_id
+        from currant.watchers as x
+        where x.execution_id = any (_watched) and x.workflow_id is not null
+        order by x.workflow_id, x.number
+    ) as w;
+    delete from currant.watchers as w
+    where w.ctid = any (array(
+        select x.ctid
+        from currant.watchers as x
+        where x.execution_id = any (_watched) and x.workflow_id is not null
+        for update skip locked
+    ));
     return null;
 end
 $$;
 
 comment on function currant._notify_ended() is
-'Trigger on outcomes: notifies currant_ended with the id of each execution whose end somebody watches.';
+'Trigger on outcomes: notifies currant_ended with the id of each execution whose end somebody watches, and tells the workflows that have attached to it.';
 
 revoke all on function currant._notify_ended() from public;
 

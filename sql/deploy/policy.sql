@@ -44,6 +44,10 @@ begin
         ('key', 'string', 'a text of 1 to 1000 characters'),
         ('keys', 'array', 'an array of texts of 1 to 1000 characters, or nulls'),
         ('key_scope', 'string', 'the text always or open'),
+        ('force', 'boolean', 'true or false'),
+        ('on_parent_end', 'string', 'the text cancel or abandon'),
+        ('signal_id', 'string', 'a UUID as text'),
+        ('signal_key', 'string', 'a text of 1 to 1000 characters'),
         ('version', 'number', 'a whole number from 1'),
         ('headers', 'object', 'an object'),
         ('retry_backoff', 'number', 'a number from 1'),
@@ -57,11 +61,13 @@ begin
         case
             when jsonb_typeof(o.value) = 'null' then false
             when jsonb_typeof(o.value) <> w.type then true
-            when o.name = 'id' then not o.value #>> '{}' ~* '^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$'
+            when o.name in ('id', 'signal_id') then
+                not o.value #>> '{}' ~* '^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$'
             when o.name = 'kind' then o.value #>> '{}' not in ('task', 'workflow')
             when o.name = 'queue' then length(o.value #>> '{}') not between 1 and 200
-            when o.name = 'key' then length(o.value #>> '{}') not between 1 and 1000
+            when o.name in ('key', 'signal_key') then length(o.value #>> '{}') not between 1 and 1000
             when o.name = 'key_scope' then o.value #>> '{}' not in ('always', 'open')
+            when o.name = 'on_parent_end' then o.value #>> '{}' not in ('cancel', 'abandon')
             when w.wanted like 'a whole number%' and o.value::numeric % 1 <> 0 then true
             when o.name = 'priority' then abs(o.value::numeric) > 1000000
             when o.name = 'retries' then o.value::numeric not between 0 and 1000000

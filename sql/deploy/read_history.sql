@@ -14,10 +14,14 @@ set search_path = pg_catalog, pg_temp
 begin atomic
     select
         h.event, h.position, h.kind, h.number, h.name,
-        case when h.kind = 'task_completed' then o.result else h.payload end,
+        case
+            when h.kind in ('task_completed', 'child_completed', 'attached_completed') then o.result
+            else h.payload
+        end,
         h.child_id, h.source, h.at
     from currant.history_entries as h
-    left join currant.outcomes as o on h.kind = 'task_completed' and o.execution_id = h.child_id
+    left join currant.outcomes as o
+        on h.kind in ('task_completed', 'child_completed', 'attached_completed') and o.execution_id = h.child_id
     where h.workflow_id = history.execution and h.event > history.after_event
     order by h.event, h.position;
 end;

@@ -2,6 +2,7 @@
 -- requires: complete_many
 -- requires: end_workflow
 -- requires: delayed
+-- requires: workers
 
 begin;
 
@@ -44,18 +45,30 @@ begin
         );
         return;
     end if;
+    -- A worker that has come since may be the one that can run it, though another was faster once more: the waits begin
+    -- anew with it. Not so after a loss, which new workers may be a consequence of.
     insert into currant.delayed (execution_id, kind, due_at, reason)
     select
         w.execution_id, 'blocked',
-        _block_workflow.at
-        + currant._backoff(w.last_at, _block_workflow.at, interval '5 minutes'),
+        _block_workflow.at + currant._backoff(
+            greatest(
+                coalesce(w.blocked_since, _block_workflow.at),
+                case
+                    when w.lost_activations = 0
+                        then (select max(x.started_at) from currant.workers as x where x.died_at is null)
+                end
+            ),
+            _block_workflow.at, interval '5 minutes'
+        ),
         left(_block_workflow.reason, 10000)
     from currant.workflows as w
     where w.execution_id = _block_workflow.execution_id
     on conflict on constraint delayed_pkey do nothing;
 
     update currant.workflows as w
-    set blocked_reason = left(_block_workflow.reason, 10000)
+    set
+        blocked_reason = left(_block_workflow.reason, 10000),
+        blocked_since = coalesce(w.blocked_since, _block_workflow.at)
     where w.execution_id = _block_workflow.execution_id;
 end
 $$;

@@ -35,11 +35,18 @@ begin
         raise exception using
             errcode = 'KR003', message = 'execution has completed', detail = format('execution %s', execution),
             hint = 'only what has failed or was cancelled can be retried; enqueue it anew';
-    elsif _parent_id is not null then
+    elsif _parent_id is not null and _kind = 'task' then
         raise exception using
             errcode = '22023', message = 'a task of a workflow is not retried alone',
             detail = format('execution %s belongs to workflow %s', execution, _parent_id),
             hint = 'retry the workflow';
+    elsif _parent_id is not null
+        and not exists (select from currant.outcomes as o where o.execution_id = _parent_id)
+    then
+        raise exception using
+            errcode = '22023', message = 'a child of an open workflow is not retried alone',
+            detail = format('execution %s belongs to workflow %s', execution, _parent_id),
+            hint = 'its workflow has been told how it ended and may run another; once that has ended, either can be retried';
     end if;
 
     insert into currant.executions as n (
@@ -86,7 +93,7 @@ end
 $$;
 
 comment on function currant.retry(uuid, jsonb) is
-'Runs a failed or cancelled execution again: a new execution with the same function, arguments and options, linked to the old one; an idempotency key moves with it. Option id (a UUID) for the new one. There is one retry of each execution: a second call returns the same id. Errors: KR003 (it has completed), KR004, KR006 (it has not ended), 22023.';
+'Runs a failed or cancelled execution again: a new execution with the same function, arguments and options, linked to the old one; an idempotency key moves with it. A workflow begins anew, with its first arguments if it has continued as new. A task of a workflow is not retried alone, a child workflow only when its parent has ended, and then on its own. Option id (a UUID) for the new one. There is one retry of each execution: a second call returns the same id. Errors: KR003 (it has completed), KR004, KR006 (it has not ended), 22023.';
 
 revoke all on function currant.retry(uuid, jsonb) from public;
 grant execute on function currant.retry(uuid, jsonb) to currant_client, currant_admin;

@@ -1,5 +1,6 @@
 -- Deploy currant:status to pg
 -- requires: execution_status
+-- requires: inbox
 -- requires: types
 -- requires: not_found
 
@@ -36,6 +37,16 @@ begin
                 order by x.token desc
                 limit 100
             ) as a
+        ), '[]'),
+        coalesce((
+            select jsonb_agg(jsonb_build_object('name', i.name, 'arrived_at', i.arrived_at) order by i.arrival)
+            from (
+                select x.arrival, x.name, x.arrived_at
+                from currant.inbox as x
+                where x.workflow_id = s.id and x.kind = 'signal_received'
+                order by x.arrival
+                limit 100
+            ) as i
         ), '[]')
     into _state
     from currant.execution_status as s
@@ -50,7 +61,7 @@ end
 $$;
 
 comment on function currant.status(uuid) is
-'Everything known of one execution, at one moment: its status (pending, running, suspended, blocked, completed, failed, cancelled), arguments, result or error, times, why it waits, and attempts, an array of the attempts that failed or were lost (the last 100). Errors: KR004.';
+'Everything known of one execution, at one moment: its status (pending, running, suspended, blocked, completed, failed, cancelled), arguments, result or error, times, why it waits, and attempts, an array of the attempts that failed or were lost (the last 100); unread_signals, an array of the signals that have arrived at a workflow and that it has not applied, or had not when it ended (the first 100). Errors: KR004.';
 
 revoke all on function currant.status(uuid) from public;
 grant execute on function currant.status(uuid) to currant_client, currant_worker, currant_observer, currant_admin;

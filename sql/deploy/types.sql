@@ -24,10 +24,12 @@ create type currant.claimed as (
     details jsonb,
     last_event integer,
     last_command integer,
-    inbox jsonb
+    inbox jsonb,
+    first_event integer,
+    carried jsonb
 );
 comment on type currant.claimed is
-'An execution that a worker holds a lease on. The last three are for workflows: how far its history goes, and what has arrived since, in the order to apply it (a part of it if it is much; the rest comes with the next claim); claimed_at is the time of those events.';
+'An execution that a worker holds a lease on. The last five are for workflows: how far its history goes, what has arrived since, in the order to apply it (a part of it if it is much; the rest comes with the next claim; claimed_at is the time of those events), and the event that its present run starts with: 1, unless it has continued as new. args are those of the present run; carried, only before its first event, are the signals that the run before had not read.';
 
 create type currant.history_entry as (
     event integer,
@@ -69,7 +71,8 @@ create type currant.execution_state as (
     is_cancel_requested boolean,
     retry_of uuid,
     details jsonb,
-    attempts jsonb
+    attempts jsonb,
+    unread_signals jsonb
 );
 comment on type currant.execution_state is
 'Everything that is known of one execution at one moment.';

@@ -25,7 +25,9 @@ begin
         and not exists (select from currant.outcomes as o where o.execution_id = e.id)
         and not exists (
             select from currant.watchers as w
-            where w.execution_id = e.id and w.watching_until >= _until - least(watch_for, interval '1 hour') / 2
+            where
+                w.execution_id = e.id and w.workflow_id is null
+                and w.watching_until >= _until - least(watch_for, interval '1 hour') / 2
         );
 
     select s.status into _status from currant.execution_status as s where s.id = watch.execution;

@@ -3,5 +3,6 @@
 begin;
 
 drop function currant._admit_workflows(currant._taken, uuid[]);
+drop function currant._keep_apart(currant._taken, uuid[], boolean);
 
 commit;

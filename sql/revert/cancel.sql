@@ -2,7 +2,6 @@
 
 begin;
 
-drop function currant.cancel(uuid, text);
-drop function currant._is_idle(uuid);
+drop function currant.cancel(uuid, text, jsonb);
 
 commit;

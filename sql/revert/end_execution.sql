@@ -5,6 +5,5 @@ begin;
 drop function currant._cancelled_error(text);
 drop function currant._attempt_failed(uuid, bigint, integer, uuid, timestamptz, jsonb, interval, timestamptz);
 drop function currant._end_unsuccessfully(uuid, text, jsonb, integer, bigint, uuid, timestamptz, timestamptz);
-drop function currant._tell_parent(uuid, integer, uuid, text, jsonb, timestamptz);
 
 commit;

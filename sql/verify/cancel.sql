@@ -2,8 +2,6 @@
 
 begin;
 
-select 'currant._is_idle(uuid)'::regprocedure;
-
-select 'currant.cancel(uuid, text)'::regprocedure;
+select 'currant.cancel(uuid, text, jsonb)'::regprocedure;
 
 rollback;

@@ -2,6 +2,12 @@
 
 begin;
 
-select 'currant._carry_out(uuid, jsonb, timestamptz)'::regprocedure;
+select 'currant._cancel_command(uuid, integer, timestamptz)'::regprocedure;
+
+select 'currant._target(uuid, uuid)'::regprocedure;
+
+select 'currant._start_keyed_child(uuid, jsonb, timestamptz)'::regprocedure;
+
+select 'currant._carry_out(uuid, jsonb, boolean, timestamptz, timestamptz)'::regprocedure;
 
 rollback;

@@ -2,8 +2,6 @@
 
 begin;
 
-select 'currant._tell_parent(uuid, integer, uuid, text, jsonb, timestamptz)'::regprocedure;
-
 select 'currant._end_unsuccessfully(uuid, text, jsonb, integer, bigint, uuid, timestamptz, timestamptz)'::regprocedure;
 
 select 'currant._attempt_failed(uuid, bigint, integer, uuid, timestamptz, jsonb, interval, timestamptz)'::regprocedure;

@@ -4,6 +4,10 @@ begin;
 
 select 'currant._cancel_task(uuid, text, timestamptz)'::regprocedure;
 
+select 'currant._end_alone(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz)'::regprocedure;
+
+select 'currant._cancel_children(uuid[], text, timestamptz)'::regprocedure;
+
 select 'currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz)'::regprocedure;
 
 rollback;

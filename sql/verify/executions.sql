@@ -21,7 +21,8 @@ select
     retry_of,
     key,
     headers,
-    created_at
+    created_at,
+    on_parent_end
 from currant.executions
 where false;
 

@@ -10,7 +10,8 @@ select
     name,
     payload,
     child_id,
-    arrived_at
+    arrived_at,
+    restart
 from currant.inbox
 where false;
 

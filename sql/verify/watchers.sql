@@ -4,7 +4,9 @@ begin;
 
 select
     execution_id,
-    watching_until
+    watching_until,
+    workflow_id,
+    number
 from currant.watchers
 where false;
 

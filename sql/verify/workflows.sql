@@ -12,13 +12,17 @@ select
     last_command,
     last_at,
     last_token,
+    open_tasks,
     open_children,
+    first_event,
     used,
     active_since,
     is_deadline_armed,
+    has_attached,
     lost_activations,
     refused_ends,
     blocked_reason,
+    blocked_since,
     waits_for
 from currant.workflows
 where false;

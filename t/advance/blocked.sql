@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(20);
+select plan(24);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('blocked') as worker \gset
@@ -70,6 +70,32 @@ select is(
 select is((select count(*) from currant.history(:'fresh')), 0::bigint, 'then it has not begun');
 select currant.enqueue('w', '{}', '{"queue": "blocked", "kind": "workflow"}') as other \gset
 select is(test.activate(:'next', :'other'), 'accepted', 'other workflows go on');
+
+-- How long it waits does not depend on how long it was parked before.
+select currant.enqueue('w', '{}', '{"queue": "blocked_late", "kind": "workflow"}') as late \gset
+create function test.block(worker uuid, workflow uuid) returns interval language plpgsql as $$
+begin
+    perform test.activate(worker, workflow, '[]', '{"blocked": "other code"}');
+    return (currant.status(workflow)).due_at - currant._now();
+end
+$$;
+select test.worker('blocked_late') as worker \gset
+select test.activate(:'worker', :'late') as word \gset
+select test.pass('1 day');
+select currant.signal(:'late', 's') as arrival \gset
+select is(test.block(:'worker', :'late'), interval '1 second', 'blocked after a day it is tried again soon');
+select test.pass('10 seconds');
+select currant.tick('due') as ticked \gset
+select is(test.block(:'worker', :'late'), interval '5 seconds', 'then after half of the time that it has been blocked');
+select test.pass('1 hour');
+select currant.tick('due') as ticked \gset
+select is(test.block(:'worker', :'late'), interval '5 minutes', 'and at least every five minutes');
+select test.pass('5 minutes');
+select currant.tick('due') as ticked \gset
+select test.activate(:'worker', :'late') as word \gset
+select test.pass('1 hour');
+select currant.signal(:'late', 's') as arrival \gset
+select is(test.block(:'worker', :'late'), interval '1 second', 'once it has advanced, it begins anew');
 
 select * from finish();
 rollback;

@@ -116,13 +116,13 @@ select results_eq(
 );
 select is((select last_command from currant.resume(:'worker')), 8, 'cancels have no numbers of their own');
 select is(
-    (select open_children from currant.workflows where execution_id = :'id'), 1, 'its end is not applied yet'
+    (select open_tasks from currant.workflows where execution_id = :'id'), 1, 'its end is not applied yet'
 );
 select currant.advance(
     :'worker', :'id', token, last_event, array[(inbox -> 0 ->> 'arrival')::bigint], '[]', '{"version": 4}'
 ) as word
 from currant.resume(:'worker') \gset
-select is((select open_children from currant.workflows where execution_id = :'id'), 0, 'then it is');
+select is((select open_tasks from currant.workflows where execution_id = :'id'), 0, 'then it is');
 select is(
     (select version from currant.workflows where execution_id = :'id'), 4,
     'the version is that of the code that ran'

@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(28);
+select plan(30);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('cancel_flows') as worker \gset
@@ -114,6 +114,23 @@ select is(
     + (select count(*) from currant.delayed where execution_id = :'parent')
     + (select count(*) from currant.ready where execution_id = :'parent'),
     0::bigint, 'and nobody is told, neither of it nor of the timer'
+);
+
+-- A blocked parent and a child that has not begun, both with a request that nobody could act on, in one claim.
+select test.flow() as above \gset
+select test.activate(:'worker', :'above', test.command(
+    1, 'child', 'w', '{"id": "00000000-0000-7000-8000-0000000000c9", "options": {"queue": "cancel_flows"}}'
+)) as word \gset
+update currant.workflows set blocked_reason = 'other code' where execution_id = :'above';
+insert into currant.cancels (execution_id, requested_at)
+values (:'above', currant._now()), ('00000000-0000-7000-8000-0000000000c9', currant._now());
+insert into currant.inbox (workflow_id, kind, arrived_at) values (:'above', 'cancel_requested', currant._now());
+insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+values (:'above', 'cancel_flows', -9, 0, true);
+select is_empty(format($$ select * from currant.claim(%L, '{cancel_flows}', 0, 5) $$, :'worker'), 'neither is run');
+select is(
+    array[(currant.status(:'above')).status, (currant.status('00000000-0000-7000-8000-0000000000c9')).status],
+    array['cancelled', 'cancelled'], 'the one ends with the other'
 );
 
 select * from finish();

@@ -4,8 +4,9 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(18);
+select plan(23);
 
+set local timezone = 'utc';
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('flows') as worker \gset
 create function test.line(id uuid) returns text language sql as $$
@@ -69,6 +70,32 @@ select is((currant.status(:'saying')).waits_for, 'signal approve', 'a workflow m
 select currant.signal(:'saying', 's') as arrival \gset
 select test.activate(:'worker', :'saying') as word \gset
 select is((currant.status(:'saying')).waits_for, 'a signal', 'which holds until its next activation');
+
+-- What it has not read.
+select is((currant.status(:'saying')).unread_signals, '[]', 'signals that were applied are not listed');
+select test.stop_clock('2030-01-02 00:00:00+00');
+select currant.signal(:'saying', 'b', '"secret"') as arrival \gset
+select test.pass('1 second');
+select currant.signal(:'saying', 'a') as arrival \gset
+select is(
+    (currant.status(:'saying')).unread_signals,
+    '[{"name": "b", "arrived_at": "2030-01-02T00:00:00+00:00"}, {"name": "a", "arrived_at": "2030-01-02T00:00:01+00:00"}]',
+    'those that wait are, by name, in the order of arrival'
+);
+select currant.cancel(:'saying', null, '{"force": true}') as word \gset
+select is(
+    (select jsonb_path_query_array(s.unread_signals, '$[*].name') from currant.status(:'saying') as s), '["b", "a"]',
+    'also when it has ended'
+);
+select currant.enqueue('w', '{}', '{"queue": "flows", "kind": "workflow"}') as flooded \gset
+select count(currant.signal(:'flooded', n::text)) from generate_series(1, 101) as n \gset
+select is(
+    (select jsonb_array_length(s.unread_signals) || ' up to ' || (s.unread_signals -> -1 ->> 'name')
+    from currant.status(:'flooded') as s),
+    '100 up to 100', 'the first hundred'
+);
+select currant.enqueue('f', '{}', '{"queue": "flows"}') as task \gset
+select is((currant.status(:'task')).unread_signals, '[]', 'a task has none');
 
 select * from finish();
 rollback;

@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(19);
+select plan(27);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 update currant.configuration set max_lost_activations = 3;
@@ -64,6 +64,44 @@ select is(
     (select inbox -> 0 ->> 'name' from currant.claim(:'worker', '{poison}', 0, 1)), 's',
     'another one begins from the same place'
 );
+
+-- What has lost its worker is run apart from others.
+create function test.flow(lost integer, priority integer default 0) returns uuid language plpgsql as $$
+declare
+    _id uuid := currant.enqueue('w', '{}', jsonb_build_object('queue', 'apart', 'kind', 'workflow', 'priority', priority));
+begin
+    update currant.workflows set lost_activations = lost where execution_id = _id;
+    return _id;
+end
+$$;
+create function test.claimed(worker uuid, at_most integer default 10) returns uuid[] language sql as $$
+    select coalesce(array_agg(c.execution_id order by c.seq), '{}') from currant.claim(worker, '{apart,other}', 0, at_most) as c
+$$;
+select test.worker('apart', 'other') as worker \gset
+select test.flow(1) as one \gset
+select test.flow(0) as two \gset
+select test.flow(2) as three \gset
+select test.flow(0) as four \gset
+select currant.enqueue('w', '{}', '{"queue": "other", "kind": "workflow"}') as other \gset
+select array_agg(seq order by seq) as places from currant.ready where queue = 'apart' \gset
+select is(test.claimed(:'worker'), array[:'one']::uuid[], 'one that has lost its worker and comes first is claimed alone');
+select is(
+    (select array_agg(seq order by seq) from currant.ready where queue = 'apart'), (:'places'::bigint[])[2:],
+    'the others keep their places'
+);
+select is(
+    test.claimed(:'worker'), array[:'two', :'four', :'other']::uuid[], 'then others come, without the next of its kind'
+);
+select is(test.claimed(:'worker'), '{}', 'which is left for later');
+select test.pass('50 milliseconds');
+select currant.tick('due') as ticked \gset
+select is(test.claimed(:'worker'), array[:'three']::uuid[], 'and comes alone, too');
+select test.flow(3) as five \gset
+select test.flow(0) as six \gset
+select test.flow(0, 1) as seven \gset
+select is(test.claimed(:'worker', 1), array[:'seven']::uuid[], 'by priority, as always');
+select is(test.claimed(:'worker', 1), array[:'five']::uuid[], 'one slot is enough');
+select is(test.claimed(:'worker', 1), array[:'six']::uuid[], 'nobody is left out');
 
 select * from finish();
 rollback;

@@ -1,0 +1,7 @@
+-- Revert currant:tree from pg
+
+begin;
+
+drop function currant.tree(uuid, integer);
+
+commit;

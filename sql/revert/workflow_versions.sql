@@ -1,0 +1,7 @@
+-- Revert currant:workflow_versions from pg
+
+begin;
+
+drop view currant.workflow_versions;
+
+commit;

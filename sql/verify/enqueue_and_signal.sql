@@ -1,0 +1,9 @@
+-- Verify currant:enqueue_and_signal on pg
+
+begin;
+
+select 'currant._start_and_signal(text, jsonb, jsonb, uuid, text, jsonb, uuid)'::regprocedure;
+
+select 'currant.enqueue_and_signal(text, jsonb, text, jsonb, jsonb)'::regprocedure;
+
+rollback;

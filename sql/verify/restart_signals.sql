@@ -1,0 +1,7 @@
+-- Verify currant:restart_signals on pg
+
+begin;
+
+select 'currant._restart_signals(uuid[], timestamptz)'::regprocedure;
+
+rollback;

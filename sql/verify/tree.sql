@@ -1,0 +1,7 @@
+-- Verify currant:tree on pg
+
+begin;
+
+select 'currant.tree(uuid, integer)'::regprocedure;
+
+rollback;
