@@ -68,6 +68,8 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     last_event: int | None = None
     last_command: int | None = None
     inbox: str | None = None
+    first_event: int | None = None  # where the current run begins in the history
+    carried: str | None = None  # signals that the run before it had not read, a JSON array
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
@@ -113,6 +115,7 @@ class ExecutionState(msgspec.Struct, frozen=True, gc=False):
     retry_of: UUID | None
     details: str | None
     attempts: str | None
+    unread_signals: str | None = None  # name and time of each, a JSON array
 
 
 class ExecutionSummary(msgspec.Struct, frozen=True, gc=False):
@@ -139,6 +142,48 @@ class ExecutionSummary(msgspec.Struct, frozen=True, gc=False):
     waits_for: str | None
     is_cancel_requested: bool
     retry_of: UUID | None
+
+
+class TreeNode(msgspec.Struct, frozen=True, gc=False):
+    """An execution in the tree of what a workflow started: `currant.tree`, column by column."""
+
+    depth: int
+    parent_id: UUID | None
+    command_number: int | None
+    id: UUID
+    kind: str
+    function: str
+    version: int
+    queue: str
+    priority: int
+    status: Status
+    attempt: int
+    max_attempts: int
+    key: str | None
+    root_id: UUID
+    retry_of: UUID | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    outcome: str | None
+    due_at: datetime | None
+    worker_id: UUID | None
+    waits_for: str | None
+    is_cancel_requested: bool
+    error_message: str | None
+
+
+class WorkflowVersion(msgspec.Struct, frozen=True, gc=False):
+    """Open runs that went by one version of a change: the view `currant.workflow_versions`.
+
+    Without a version: runs that have not recorded the change; without a change: any change.
+    """
+
+    function: str
+    change_id: str | None
+    version: int | None
+    runs: int
+    oldest_id: UUID
 
 
 class QueueStats(msgspec.Struct, frozen=True, gc=False):

@@ -1,8 +1,9 @@
 """All the SQL that Python speaks.
 
-`calls` has one function per function of the schema, each giving a `Call`: a statement with its
-parameters and the way to read its rows. `sessions` opens connections and runs calls on them.
-`refusals` makes errors of what the database refuses. Users of this package import it as a whole.
+`calls` and `listings` have one function per function of the schema and per view, each giving a
+`Call`: a statement with its parameters and the way to read its rows. `sessions` opens connections
+and runs calls on them. `refusals` makes errors of what the database refuses. Users of this package
+import it as a whole.
 """
 
 from currant.database.calls import (
@@ -17,14 +18,13 @@ from currant.database.calls import (
     complete_many,
     deregister_worker,
     enqueue,
+    enqueue_and_signal,
     enqueue_many,
     fail,
     fail_many,
     heartbeat,
     history,
-    list_executions,
     listen,
-    queue_stats,
     register_functions,
     register_worker,
     release,
@@ -34,12 +34,21 @@ from currant.database.calls import (
     retry,
     settings,
     signal,
-    signals,
+    signal_by_key,
     status,
     tick,
     version,
     watch,
+)
+from currant.database.listings import (
+    executions,
+    export_history,
+    list_executions,
+    queue_stats,
+    signals,
+    tree,
     workers,
+    workflow_versions,
 )
 from currant.database.refusals import (
     is_connection_lost,
@@ -76,9 +85,12 @@ __all__ = [
     "connect_sync",
     "deregister_worker",
     "enqueue",
+    "enqueue_and_signal",
     "enqueue_many",
     "exchange",
     "exchange_sync",
+    "executions",
+    "export_history",
     "fail",
     "fail_many",
     "heartbeat",
@@ -101,11 +113,14 @@ __all__ = [
     "server_answers",
     "settings",
     "signal",
+    "signal_by_key",
     "signals",
     "status",
     "tick",
     "translate",
+    "tree",
     "version",
     "watch",
     "workers",
+    "workflow_versions",
 ]

@@ -4,7 +4,7 @@ Parameters are plain texts and numbers with explicit casts, so that any driver c
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -72,11 +72,43 @@ def signal(
     )
 
 
-def cancel(execution: Identifier, reason: str | None = None) -> Call[models.Status]:
+def signal_by_key(
+    function: str,
+    key: str,
+    name: str,
+    payload: str = "null",
+    options: Mapping[str, object] = {},
+) -> Call[int]:
+    """Send a signal to the workflow that holds a key. `payload` is JSON text."""
+    return Call(
+        "select currant.signal_by_key(%s::text, %s::text, %s::text, %s::jsonb, %s::jsonb)",
+        (function, key, name, payload, to_json(options)),
+        one,
+    )
+
+
+def enqueue_and_signal(
+    function: str,
+    args: str,
+    signal: str,
+    payload: str = "null",
+    options: Mapping[str, object] = {},
+) -> Call[UUID]:
+    """Start a workflow unless it is there, and signal it. `args` and `payload` are JSON text."""
+    return Call(
+        "select currant.enqueue_and_signal(%s::text, %s::jsonb, %s::text, %s::jsonb, %s::jsonb)",
+        (function, args, signal, payload, to_json(options)),
+        one_uuid,
+    )
+
+
+def cancel(
+    execution: Identifier, reason: str | None = None, options: Mapping[str, object] = {}
+) -> Call[models.Status]:
     """Ask for cancellation; where the execution then stands comes back."""
     return Call(
-        "select currant.cancel(%s::text::uuid, %s::text)",
-        (id_text(execution), reason),
+        "select currant.cancel(%s::text::uuid, %s::text, %s::jsonb)",
+        (id_text(execution), reason, to_json(options)),
         lambda rows: models.Status(rows[0][0]),
     )
 
@@ -323,64 +355,4 @@ def tick(duty: str | None = None) -> Call[models.TickResult]:
         f"select {columns(models.TickResult)} from currant.tick(%s::text) as r",
         (duty,),
         record(models.TickResult),
-    )
-
-
-# --- Reading for people
-
-
-def list_executions(
-    *,
-    queue: str | None = None,
-    status: str | None = None,
-    function: str | None = None,
-    since: datetime | None = None,
-    limit: int = 50,
-) -> Call[list[models.ExecutionSummary]]:
-    """The newest executions that fit, newest first."""
-    is_open = status is not None and not models.Status(status).is_end
-    view = "open_executions" if is_open else "execution_status"
-    conditions = [
-        ("r.queue = %s::text", queue),
-        # Of what has ended, the outcome has an index; of what is open, there is not much.
-        ("r.status = %s::text" if is_open else "r.outcome = %s::text", status),
-        ("r.function = %s::text", function),
-        ("r.created_at >= %s::text::timestamptz", None if since is None else since.isoformat()),
-    ]
-    given = [(text, value) for text, value in conditions if value is not None]
-    where = " where " + " and ".join(text for text, _ in given) if given else ""
-    return Call(
-        f"select {columns(models.ExecutionSummary)} from currant.{view} as r{where}"
-        " order by r.id desc limit %s::int",
-        (*(value for _, value in given), limit),
-        with_status(models.ExecutionSummary),
-    )
-
-
-def queue_stats() -> Call[list[models.QueueStats]]:
-    """Every queue and what is in it."""
-    return Call(
-        f"select {columns(models.QueueStats)} from currant.queue_stats as r order by r.queue",
-        (),
-        records(models.QueueStats),
-    )
-
-
-def workers() -> Call[list[models.WorkerState]]:
-    """Every worker that is known, living ones first."""
-    return Call(
-        f"select {columns(models.WorkerState)} from currant.worker_heartbeats as r"
-        " order by r.is_alive desc, r.started_at, r.worker_id",
-        (),
-        records(models.WorkerState),
-    )
-
-
-def signals(execution: Identifier) -> Call[list[models.SignalState]]:
-    """The signals that a workflow has been sent, in order."""
-    return Call(
-        f"select {columns(models.SignalState)} from currant.workflow_signals as r"
-        " where r.execution_id = %s::text::uuid order by r.arrived_at",
-        (id_text(execution),),
-        records(models.SignalState),
     )

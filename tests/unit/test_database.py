@@ -198,6 +198,34 @@ def test_a_list_asks_only_for_what_was_given() -> None:
     assert full.params == ("q", "failed", "f", "2026-01-31T00:00:00+00:00", 3)
 
 
+def test_a_tree_is_read_by_the_names_of_its_columns() -> None:
+    row = dict.fromkeys(models.TreeNode.__struct_fields__) | {"status": "blocked"}
+
+    call = database.tree(ID, 7)
+    [node] = call.read([tuple(row.values())])
+
+    assert call.params == (ID.hex, 7)
+    assert f"r.{', r.'.join(row)} from" in call.sql
+    assert node.status is models.Status.BLOCKED
+
+
+def test_versions_of_one_change_come_with_the_runs_that_have_recorded_none() -> None:
+    every = database.workflow_versions()
+    one = database.workflow_versions("sms")
+
+    assert "where" not in every.sql
+    assert every.params == ()
+    assert "where r.change_id = %s::text or r.change_id is null" in one.sql
+    assert one.params == ("sms",)
+
+
+def test_a_cancellation_says_where_the_execution_then_stands() -> None:
+    call = database.cancel(ID, None, {"force": True})
+
+    assert call.params == (ID.hex, None, '{"force":true}')
+    assert call.read([("cancelled",)]) is models.Status.CANCELLED
+
+
 def test_only_known_channels_are_listened_to() -> None:
     assert database.listen("currant_ended").sql == "listen currant_ended"
     with pytest.raises(ValueError, match="x; drop"):
@@ -209,10 +237,16 @@ def test_every_call_casts_its_parameters_so_that_any_driver_can_carry_them() -> 
         database.enqueue("f", "{}", {}),
         database.enqueue_many("f", [], {}),
         database.signal(ID, "n"),
+        database.signal_by_key("f", "k", "n", options={"key": "m"}),
+        database.enqueue_and_signal("f", "{}", "n", options={"key": "k"}),
         database.cancel(ID),
+        database.cancel(ID, "why", {"force": True}),
         database.retry(ID),
         database.status(ID),
         database.watch(ID),
+        database.tree(ID),
+        database.workflow_versions("c"),
+        database.export_history(ID),
         database.claim(ID, ["q"], 1),
         database.complete_many(ID, []),
         database.heartbeat(ID, []),
