@@ -1,13 +1,23 @@
 """One activation of a workflow: from what has arrived to the commit that is to be reported."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
-from currant import codec, errors, models
+from currant import codec, failures, models
 from currant.reports import blocked
-from currant.workflow.history import Command, Event, RunInfo, started_payload, steps
+from currant.workflow.history import (
+    Carried,
+    Command,
+    Entry,
+    Event,
+    RunInfo,
+    started_payload,
+    steps,
+)
 from currant.workflow.instance import Instance
 
 
@@ -19,13 +29,18 @@ class _Arrival(msgspec.Struct):
     number: int | None = None
     name: str | None = None
     payload: msgspec.Raw = msgspec.Raw(b"null")
+    execution_id: UUID | None = None
 
 
 _read_inbox = msgspec.json.Decoder(list[_Arrival]).decode
 
 
 class RunningActivation:
-    """An activation on its way through the threads."""
+    """An activation on its way through the threads.
+
+    Attributes:
+        end: the command that ends the run, or has another one continue it.
+    """
 
     __slots__ = (
         "claimed",
@@ -42,33 +57,46 @@ class RunningActivation:
         self.claimed = claimed
         self.function = function
         self.instance = instance
-        self.history: Sequence[models.HistoryEntry] = ()
+        self.history: Sequence[Entry] = ()
         self.started = 0.0
         self.warned = False
         self.is_given_up = False
         self.end: Command | None = None
 
-    def run(self, encode_limit: int) -> models.Activation:
-        """Apply what has arrived; in a thread. Whatever goes wrong blocks the workflow."""
+    @property
+    def replays(self) -> bool:
+        """Whether the history has to be read before it can run."""
+        claimed = self.claimed
+        return self.instance is None and (claimed.last_event or 0) >= first_event(claimed)
+
+    def run(self, encode_limit: int, *, strict: bool = False) -> models.Activation:
+        """Apply what has arrived; in a thread. Whatever goes wrong blocks the workflow.
+
+        Args:
+            strict: have a replay compare all that the history has, not only what may not change.
+        """
         claimed = self.claimed
         try:
-            return self._apply(encode_limit)
+            return self._apply(encode_limit, strict)
         except BaseException as error:
-            return blocked_activation(claimed, errors.storable(f"{type(error).__name__}: {error}"))
+            reason = failures.storable(f"{type(error).__name__}: {error}")
+            return blocked_activation(claimed, reason)
 
-    def _apply(self, encode_limit: int) -> models.Activation:
+    def _apply(self, encode_limit: int, strict: bool) -> models.Activation:
         claimed = self.claimed
         instance = self.instance
         if instance is None:
-            instance = self.instance = _instance(claimed, self.function, encode_limit)
+            instance = self.instance = _instance(claimed, self.function, encode_limit, strict)
             instance.replay(steps(self.history))
         options: dict[str, Any] = {"version": self.function.declaration.version}
         loaded = instance.last_event
         commands: list[Command] = []
-        if loaded == 0:
-            payload = started_payload(self.function.declaration.version)
+        begins_with = first_event(claimed)
+        if loaded < begins_with:
+            payload = started_payload(self.function.declaration.version, _carried(claimed))
             options["started"] = msgspec.Raw(payload.encode())
-            commands += instance.apply(Event(1, "started", claimed.claimed_at, payload=payload))
+            event = Event(begins_with, "started", claimed.claimed_at, payload=payload)
+            commands += instance.apply(event)
         arrivals: list[int] = []
         for one in _read_inbox(claimed.inbox or "[]"):
             if instance.finished:
@@ -81,6 +109,7 @@ class RunningActivation:
                 one.number,
                 one.name,
                 bytes(one.payload).decode(),
+                one.execution_id,
             )
             commands += instance.apply(event)
         if instance.blocked is not None:
@@ -103,7 +132,19 @@ def blocked_activation(claimed: models.Claimed, reason: str) -> models.Activatio
     return blocked(claimed.execution_id, claimed.token, claimed.last_event or 0, reason)
 
 
-def _instance(claimed: models.Claimed, function: Any, encode_limit: int) -> Instance:
+def first_event(claimed: models.Claimed) -> int:
+    """Where the current run begins in the history of its execution."""
+    return claimed.first_event or 1
+
+
+def _carried(claimed: models.Claimed) -> Carried | None:
+    """What the run takes over from the one that it continues; None if it continues none."""
+    if first_event(claimed) == 1:
+        return None
+    return Carried(claimed.last_command or 0, claimed.carried or "[]")
+
+
+def _instance(claimed: models.Claimed, function: Any, encode_limit: int, strict: bool) -> Instance:
     run = RunInfo(
         id=claimed.execution_id,
         function=claimed.function,
@@ -113,14 +154,12 @@ def _instance(claimed: models.Claimed, function: Any, encode_limit: int) -> Inst
         parent_id=claimed.parent_id,
         created_at=claimed.created_at,
         headers=claimed.headers,
+        attempt=claimed.attempt,
+        first_event=first_event(claimed),
     )
-
-    def main() -> Any:
-        args, kwargs = function.decode_call(claimed.args)
-        return function.fn(*args, **kwargs)
 
     def encode(value: Any) -> str:
         text: str = function.encode_result(value)
         return codec.checked_size(text, encode_limit, what=f"the result of {claimed.function}()")
 
-    return Instance(run, main, encode)
+    return Instance(run, partial(function.begin, claimed.args), encode, strict=strict)

@@ -17,13 +17,13 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from currant import database, definitions, errors, models
-from currant.activation import RunningActivation, blocked_activation
+from currant import database, definitions, failures, models
+from currant.activation import RunningActivation, blocked_activation, first_event
 from currant.connections import Source
 from currant.models import Report
 from currant.settings import Settings
 from currant.threads import Threads
-from currant.workflow.history import Command
+from currant.workflow.history import Command, Entry
 from currant.workflow.instance import Instance
 
 _LOG = logging.getLogger("currant")
@@ -47,13 +47,28 @@ class Host(Protocol):
     def activated(self, report: Report) -> None:
         """An activation is over; the database is to be told."""
 
+    def history(self, run: models.Claimed) -> database.Call[Sequence[Entry]]:
+        """How the history of a run is read."""
+
+    def keeps(self, instance: Instance) -> bool:
+        """Whether a run stays in memory until it goes on, and is not replayed then."""
+
 
 class Activations:
     """Runs claimed workflows, each from its claim to its report."""
 
-    def __init__(self, host: Host, settings: Settings, source: Source) -> None:
+    def __init__(
+        self,
+        host: Host,
+        settings: Settings,
+        source: Source,
+        functions: definitions.Registry = definitions.registry,
+    ) -> None:
         self._host = host
+        self._functions = functions
         self._settings = settings
+        # Without a cache every wake-up is a replay, which is what tests of workflows want.
+        self._is_strict = settings.worker_strict_replay
         self._source = source
         self._threads = Threads("currant-workflow")
         self._cache: OrderedDict[UUID, Instance] = OrderedDict()
@@ -83,7 +98,7 @@ class Activations:
         replays: list[RunningActivation] = []
         for one in claimed:
             self._active[one.token] = one
-            function = definitions.registry.get(one.function)
+            function = self._functions.get(one.function)
             reason = None
             if function is None or function.kind != "workflow":
                 reason = f"no worker so far knows the workflow {one.function}"
@@ -93,14 +108,14 @@ class Activations:
                 self._host.activated(models.Release(one.execution_id, one.token, reason))
                 continue
             instance = self._cache.pop(one.execution_id, None)
-            if instance is not None and instance.last_event != one.last_event:
+            if instance is not None and (
+                instance.last_event != one.last_event
+                or instance.run.first_event != first_event(one)
+            ):
                 self._close(instance)
                 instance = None
             job = RunningActivation(one, function, instance)
-            if instance is None and one.last_event:
-                replays.append(job)
-            else:
-                self._waiting.append(job)
+            (replays if job.replays else self._waiting).append(job)
         if replays:
             fetch = self._loop.create_task(self._fetch(replays))
             self._fetches.add(fetch)
@@ -117,7 +132,7 @@ class Activations:
         if job is None or job.instance is None:
             return
         is_kept = word in (models.Word.ACCEPTED, models.Word.ALREADY) and reason is None
-        if is_kept and job.end is None and self._settings.worker_workflow_cache:
+        if is_kept and job.end is None and self._host.keeps(job.instance):
             self._cache[report.execution_id] = job.instance
             if len(self._cache) > self._settings.worker_workflow_cache:
                 self._close(self._cache.popitem(last=False)[1])
@@ -126,7 +141,7 @@ class Activations:
         self._drain()
 
     def _log(self, claimed: models.Claimed, end: Command | None, reason: str | None) -> None:
-        """One line when a workflow ends, and one each time that it is blocked anew."""
+        """One line when a run of a workflow ends, and one each time that it is blocked anew."""
         if reason is None:
             self._blocked.pop(claimed.execution_id, None)
         elif self._blocked.get(claimed.execution_id) != reason:
@@ -136,15 +151,19 @@ class Activations:
                 self._blocked.popitem(last=False)
         if end is None:
             return
+        name = f"{claimed.function} {claimed.execution_id}"
+        if claimed.parent_id is not None:
+            name += f" (child of {claimed.parent_id})"
         match end.kind:
             case "complete":
-                _LOG.info("completed %s %s", claimed.function, claimed.execution_id)
+                _LOG.info("completed %s", name)
             case "cancelled":
-                _LOG.info("cancelled %s %s", claimed.function, claimed.execution_id)
+                _LOG.info("cancelled %s", name)
+            case "continue_as_new":
+                _LOG.info("continued %s as new", name)
             case _:
                 error = msgspec.json.decode(end.payload or "{}").get("error", {})
-                short = errors.in_short(error)
-                _LOG.warning("failed %s %s: %s", claimed.function, claimed.execution_id, short)
+                _LOG.warning("failed %s: %s", name, failures.in_short(error))
 
     def lost(self, token: int) -> None:
         """The lease is another's: what is being computed for it will be refused."""
@@ -176,7 +195,7 @@ class Activations:
     async def _fetch(self, jobs: list[RunningActivation]) -> None:
         """Read the histories in one round trip; without them the leases are given back."""
         try:
-            histories = await self._read([job.claimed.execution_id for job in jobs])
+            histories = await self._read([job.claimed for job in jobs])
         except Exception as error:
             _LOG.warning("cannot read the history of %d workflows: %s", len(jobs), error)
             for job in jobs:
@@ -190,13 +209,14 @@ class Activations:
             self._waiting.append(job)
         self._drain()
 
-    async def _read(self, executions: Sequence[UUID]) -> list[Sequence[models.HistoryEntry]]:
+    async def _read(self, runs: Sequence[models.Claimed]) -> list[Sequence[Entry]]:
         async with self._reading:
             if self._reader is None or self._reader.closed:
                 self._reader = await self._source.open()
             try:
                 return await database.exchange(
-                    self._reader, [database.history(one) for one in executions]
+                    self._reader,
+                    [self._host.history(one) for one in runs],
                 )
             except BaseException:
                 await self._reader.close()
@@ -228,7 +248,7 @@ class Activations:
                 break
             job.started = time.monotonic()
             self._running[job.claimed.token] = job
-            activation = job.run(self._host.max_payload_bytes)
+            activation = job.run(self._host.max_payload_bytes, strict=self._is_strict)
             self._running.pop(job.claimed.token, None)
             if job.is_given_up:
                 # It came back after all, but another thread has taken this one's place.
@@ -298,6 +318,6 @@ class Activations:
         job.is_given_up = True
         self._running.pop(job.claimed.token, None)
         reason = f"the workflow's code blocked and could not be stopped; it was at\n{stack}"
-        self._host.activated(blocked_activation(job.claimed, errors.storable(reason)))
+        self._host.activated(blocked_activation(job.claimed, failures.storable(reason)))
         if self._drainers < 2 * _MOST_THREADS:
             self._add_drainer()

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from currant import database, errors, models
+from currant import database, errors, failures, models
 from currant.models import Report
 
 # SQLSTATEs of Currant that say that a report cannot be stored as it is.
@@ -49,8 +49,9 @@ def blocked(execution: UUID, token: int, last_event: int, reason: str) -> models
 
 def _failed(refused: models.Activation, reason: errors.CurrantError) -> models.Activation:
     """The same activation, ending the workflow with the reason instead of what it asked for."""
-    last = refused.last_event + len(refused.arrivals) + (refused.last_event == 0)
-    error = errors.describe(reason, retryable=False)
+    begins = "started" in msgspec.json.decode(refused.options)
+    last = refused.last_event + len(refused.arrivals) + begins
+    error = failures.describe(reason, retryable=False)
     fail = {"event": last, "kind": "fail", "payload": {"error": error}}
     commands = msgspec.json.encode([fail]).decode()
     return msgspec.structs.replace(refused, commands=commands, has_failed=True)
@@ -64,7 +65,7 @@ def replacement(report: Report, reason: errors.CurrantError) -> Report | None:
     execution, token = report.execution_id, report.token
     match report:
         case models.Completion():
-            failure = msgspec.json.encode(errors.describe(reason, retryable=False)).decode()
+            failure = msgspec.json.encode(failures.describe(reason, retryable=False)).decode()
             return models.Failure(execution, token, failure)
         case models.Failure(error=error) if error != _UNSTORABLE:
             return models.Failure(execution, token, _UNSTORABLE)

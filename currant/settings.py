@@ -39,6 +39,7 @@ class Settings:
     worker_max_concurrent: int = 10
     worker_max_activations: int = 100
     worker_workflow_cache: int = 1000
+    worker_strict_replay: bool = False
     worker_shutdown_grace: float = 30.0
     worker_deadlock_warning: float = 2.0
     worker_deadlock_timeout: float = 10.0
@@ -90,7 +91,12 @@ class Settings:
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
     """The variables that look like settings and are none, such as misspelt ones."""
     known = {variable(field.name) for field in fields(Settings)}
-    return sorted(name for name in environ if name.startswith("CURRANT_") and name not in known)
+    return sorted(
+        name
+        for name in environ
+        if name.startswith("CURRANT_") and not name.startswith("CURRANT_TEST_")
+        if name not in known
+    )
 
 
 def variable(name: str) -> str:

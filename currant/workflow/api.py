@@ -3,20 +3,23 @@
 Everything here works inside a workflow only; `current` tells whether that is where one is.
 """
 
-import asyncio
+import inspect
 import json
 import random as random_module
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NoReturn
 from uuid import UUID
 
 from currant.arguments import LONGEST_SIGNAL_NAME, Seconds, is_name, seconds
-from currant.errors import InvalidArgument, NotInWorkflow, TaskFailed
-from currant.workflow.history import Event
+from currant.errors import ContinueAsNew, InvalidArgument, NotInWorkflow
+from currant.failures import storable
+from currant.workflow import effects, executions
 from currant.workflow.instance import Instance
-from currant.workflow.intents import Execution, Signal, Site
+from currant.workflow.intents import Attach, Execution, Receiver, RequestCancel, Signal
 from currant.workflow.substitutes import running_loop
+
+_LONGEST_CHANGE_ID: Final = 500
 
 
 def current() -> Instance | None:
@@ -53,37 +56,70 @@ def run_task(
         NotInWorkflow: at the call.
         TaskFailed: from the coroutine: it failed, timed out, or was cancelled by somebody else.
     """
-    instance = _require("run_task")
-    coroutine = _run_task(instance, function, args, options, decode, instance.loop.site())
+    return _run(_require("run_task"), "task", function, args, options, decode)
+
+
+def run_child(
+    function: str,
+    args: str,
+    options: Mapping[str, Any],
+    decode: Callable[[str], Any] = json.loads,
+) -> Coroutine[None, None, Any]:
+    """Run a workflow as a child of this one, and wait for its result; otherwise as `run_task`.
+
+    With a key that another execution has, that one's end is waited for, and nothing is begun.
+
+    Raises:
+        NotInWorkflow: at the call.
+        ChildFailed: from the coroutine: it failed, timed out, or was cancelled by somebody else.
+    """
+    return _run(_require("run_child"), "child", function, args, options, decode)
+
+
+def _run(
+    instance: Instance,
+    kind: str,
+    function: str,
+    args: str,
+    options: Mapping[str, Any],
+    decode: Callable[[str], Any],
+) -> Coroutine[None, None, Any]:
+    intent = Execution(kind, function, args, options, instance.loop.site())
+    coroutine = executions.run(instance, intent, decode)
     # The name is what Python's warning shows if it is never awaited.
     coroutine.__qualname__ = f"{function}.run"  # type: ignore[attr-defined]
     return coroutine
 
 
-async def _run_task(
-    instance: Instance,
-    function: str,
-    args: str,
-    options: Mapping[str, Any],
-    decode: Callable[[str], Any],
-    site: Site | None,
-) -> Any:
-    intent, future = instance.call(function, args, options, site)
-    try:
-        event = await future
-    except asyncio.CancelledError:
-        instance.ledger.cancel(intent)
-        raise
-    if event.kind == "task_completed":
-        return decode(event.payload or "null")
-    raise _failure(instance, intent, event)
+def attach(
+    execution: UUID, function: str | None = None, decode: Callable[[str], Any] = json.loads
+) -> Coroutine[None, None, Any]:
+    """Wait for the end of an execution that is there already, and give its result.
+
+    Args:
+        function: its function's name if it is known, for people.
+        decode: makes the result of its JSON text.
+
+    Raises:
+        NotInWorkflow: at the call.
+        ExecutionFailed, Cancelled: from the coroutine: it failed or was cancelled.
+        ExecutionNotFound: from the coroutine: there is none with this id.
+    """
+    instance = _require("attach")
+    coroutine = executions.attach(
+        instance, Attach(execution, function, instance.loop.site()), decode
+    )
+    coroutine.__qualname__ = f"result of {function or execution}"  # type: ignore[attr-defined]
+    return coroutine
 
 
-def _failure(instance: Instance, intent: Execution, event: Event) -> TaskFailed:
-    assert intent.opened_at is not None
-    execution = intent.derived_id(instance.run.id, intent.opened_at)
-    error = json.loads(event.payload or "null")
-    return TaskFailed.from_json(error, execution_id=str(execution), function=intent.name)
+async def request_cancel(execution: UUID, reason: str | None = None) -> None:
+    """Ask for another execution to be cancelled, together with the commit of what led to it."""
+    instance = _require("request_cancel")
+    if not isinstance(reason, str | None):
+        raise TypeError(f"the reason of a cancellation is a text or None, not {reason!r:.200}")
+    kept = None if reason is None else storable(reason)
+    instance.send(RequestCancel(execution, kept, instance.loop.site()))
 
 
 async def queue_execution(function: str, args: str, options: Mapping[str, Any]) -> UUID:
@@ -93,17 +129,28 @@ async def queue_execution(function: str, args: str, options: Mapping[str, Any]) 
         The id it will have.
     """
     instance = _require("queue_execution")
-    return instance.send(Execution("queue", function, args, options, instance.loop.site()))
+    intent = Execution("queue", function, args, options, instance.loop.site())
+    instance.send(intent)
+    return instance.identify(intent)
 
 
-async def send_signal(execution: UUID, name: str, payload: str) -> UUID:
+async def send_signal(receiver: Receiver, name: str, payload: str) -> UUID:
     """Send a signal with a payload of JSON text, together with the commit of what led to it.
+
+    Args:
+        receiver: an execution's id, or a function and the key that the execution holds.
 
     Returns:
         The signal's id, under which it is delivered once.
+
+    Raises:
+        InvalidArgument: the name is none that a signal could have.
     """
     instance = _require("send_signal")
-    return instance.send(Signal(execution, name, payload, instance.loop.site()))
+    check_signal_name(name)
+    intent = Signal(receiver, name, payload, instance.loop.site())
+    instance.send(intent)
+    return instance.identify(intent)
 
 
 async def wait_for_signal(
@@ -127,7 +174,7 @@ async def wait_for_signal(
     instance = _require("wait_for_signal")
     check_signal_name(name)
     limit = None if timeout is None else seconds(timeout, what="timeout of wait_for_signal()")
-    return decode(await instance.mailbox(name).receive(limit))
+    return decode(await instance.mailboxes[name].receive(instance.loop, limit))
 
 
 def check_signal_name(name: object) -> None:
@@ -139,6 +186,58 @@ def check_signal_name(name: object) -> None:
         )
 
 
+async def wait_condition(predicate: Callable[[], Any], timeout: Seconds | None = None) -> None:
+    """Wait until a function of the workflow's own variables gives something true.
+
+    It is looked at now, and from then on whenever all other code of the run waits. Conditions are
+    looked at in the order in which their waits began. An exception of the function is raised here.
+
+    Args:
+        timeout: seconds or a timedelta to wait at most; None waits for ever.
+
+    Raises:
+        TypeError: it is no plain function, or the timeout is no duration.
+        TimeoutError: it was not true in that time. It is part of the history.
+    """
+    instance = _require("wait_condition")
+    if not callable(predicate) or inspect.iscoroutinefunction(predicate):
+        raise TypeError(f"wait_condition() takes a plain function, not {predicate!r:.200}")
+    limit = None if timeout is None else seconds(timeout, what="timeout of wait_condition()")
+    loop = instance.loop
+    await loop.conditions.wait(loop, predicate, limit, loop.site())
+
+
+def side_effect(
+    function: Callable[[], Any],
+    encode: Callable[[Any], str] = json.dumps,
+    decode: Callable[[str], Any] = json.loads,
+) -> Any:
+    """Call a function here and now, once: replays are told what it gave, and do not call it.
+
+    Nothing of the workflow can be used in it.
+
+    Args:
+        encode: makes JSON text of what it gives.
+        decode: makes of that what this returns, live and replayed alike.
+
+    Raises:
+        TypeError: it is no plain function.
+        SideEffectFailed: it raised, or what it gave cannot be encoded; the replays raise it too.
+    """
+    effect = _require("side_effect").side_effect(function, encode)
+    return effects.outcome(effect.outcome, effect.name or "side effect", decode)
+
+
+def continue_as_new(args: str) -> NoReturn:
+    """End this run of the workflow, and go on with a new one that has these arguments (JSON).
+
+    Raises:
+        ContinueAsNew: always; it has to leave the workflow's function.
+    """
+    _require("continue_as_new")
+    raise ContinueAsNew(args)
+
+
 def get_version(change_id: str, min_version: int, max_version: int) -> int:
     """Which version of a change in the code this run follows, for as long as it lives.
 
@@ -146,14 +245,34 @@ def get_version(change_id: str, min_version: int, max_version: int) -> int:
     place before the change was made, the oldest, `min_version`.
 
     Raises:
+        InvalidArgument: the change cannot be called so.
+        TypeError, ValueError: the versions are no range of whole numbers.
         UnsupportedVersion: it follows one that this code does not have. The run is set aside
             until a worker comes that does.
     """
+    check_range(change_id, min_version, max_version)
+    return _require("get_version").version(change_id, min_version, max_version)
+
+
+def check_range(change_id: object, min_version: object, max_version: object) -> None:
+    """Raise what `get_version` raises for wrong arguments."""
+    if not is_name(change_id, _LONGEST_CHANGE_ID):
+        raise InvalidArgument(
+            f"the change_id of get_version() has to be a text of 1 to {_LONGEST_CHANGE_ID}"
+            f" characters, not {change_id!r:.200}",
+            hint="name the change in a few words, such as 'send_sms'",
+        )
+    for name, version in (("min_version", min_version), ("max_version", max_version)):
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise TypeError(
+                f"get_version({change_id!r}): {name} has to be a whole number, not {version!r:.200}"
+            )
+    assert isinstance(min_version, int)
+    assert isinstance(max_version, int)
     if min_version > max_version:
         raise ValueError(
             f"get_version({change_id!r}): min_version {min_version} is above {max_version}"
         )
-    return _require("get_version").version(change_id, min_version, max_version)
 
 
 def now() -> datetime:

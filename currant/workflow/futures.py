@@ -6,8 +6,14 @@ Sets of tasks and futures are iterated in the order of their hashes, and asyncio
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
+
+if sys.version_info >= (3, 13):
+    from asyncio import Task as _Task
+else:
+    from currant.workflow.older import RevocableTask as _Task
 
 if TYPE_CHECKING:
     from currant.workflow.intents import Site, Timer
@@ -29,7 +35,7 @@ class Future(asyncio.Future[T]):
         return self.serial
 
 
-class Task(asyncio.Task[T]):
+class Task(_Task[T]):
     """A task whose hash is its serial number.
 
     Attributes:

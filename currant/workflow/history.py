@@ -12,6 +12,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+import msgspec
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Version of the rules by which the loop orders things. A later version that orders differently
@@ -26,6 +28,7 @@ class RunInfo:
     Attributes:
         version: the one its code declares now.
         queue: its own queue, where tasks go that name none.
+        first_event: number of the event it begins with; above 1 if it continues another run.
     """
 
     id: UUID
@@ -36,10 +39,15 @@ class RunInfo:
     parent_id: UUID | None = None
     created_at: datetime | None = None
     headers: str | None = None
+    attempt: int = 1
+    first_event: int = 1
 
 
 class Event(NamedTuple):
-    """Something that happened to a run. `command` is the number of the command it resolves."""
+    """Something that happened to a run.
+
+    `command` is the number of the command it resolves, `execution` what came to its end by it.
+    """
 
     number: int
     kind: str
@@ -47,6 +55,7 @@ class Event(NamedTuple):
     command: int | None = None
     name: str | None = None
     payload: str | None = None
+    execution: UUID | None = None
 
 
 class Command(NamedTuple):
@@ -94,6 +103,8 @@ class Entry(Recorded, Protocol):
     def position(self) -> int: ...
     @property
     def at(self) -> datetime: ...
+    @property
+    def execution_id(self) -> UUID | None: ...
 
 
 class Step(NamedTuple):
@@ -114,14 +125,62 @@ def steps(entries: Iterable[Entry]) -> Iterator[Step]:
         if event is not None:
             yield Step(event, commands)
         commands = []
-        event = Event(entry.event, entry.kind, entry.at, entry.number, entry.name, entry.payload)
+        event = Event(
+            entry.event,
+            entry.kind,
+            entry.at,
+            entry.number,
+            entry.name,
+            entry.payload,
+            entry.execution_id,
+        )
     if event is not None:
         yield Step(event, commands)
 
 
-def started_payload(version: int) -> str:
-    """The payload of a run's first event: under which code and rules it began."""
-    return json.dumps({"version": version, "python": python_version(), "engine": ENGINE})
+class Carried(NamedTuple):
+    """What a run takes over from the one that it continues.
+
+    Attributes:
+        last_command: the number of that one's last command.
+        signals: those it had not read, oldest first: a JSON array of names and payloads.
+    """
+
+    last_command: int
+    signals: str = "[]"
+
+
+def started_payload(version: int, carried: Carried | None = None) -> str:
+    """The payload of a run's first event: under which code and rules it began, and with what."""
+    payload = json.dumps({"version": version, "python": python_version(), "engine": ENGINE})
+    if carried is None:
+        return payload
+    return f'{payload[:-1]}, "last_command": {carried.last_command}, "signals": {carried.signals}}}'
+
+
+class Started(msgspec.Struct):
+    """What `started_payload` says; `signals` is what `Mailboxes.take_over` takes."""
+
+    python: str | None = None
+    engine: int = ENGINE
+    last_command: int = 0
+    signals: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+_started = msgspec.json.Decoder(Started)
+
+
+def read_started(payload: str | None) -> Started:
+    """The payload of a run's first event."""
+    return _started.decode(payload or "{}")
+
+
+def seed_of(run: RunInfo) -> int:
+    """What a run's random numbers follow from."""
+    if run.first_event == 1:
+        return run.id.int
+    # A continued run has the id of the one before it, and numbers of its own.
+    return int.from_bytes(sha256(run.id.bytes + run.first_event.to_bytes(8, "big")).digest())
 
 
 def python_version() -> str:

@@ -11,24 +11,27 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from currant.errors import (
-    NonDeterminism,
-    UnsupportedVersion,
-    WorkflowDeadlock,
-    describe,
-    storable,
+from currant.errors import NonDeterminism, UnsupportedVersion, WorkflowDeadlock
+from currant.workflow import effects, ends, substitutes, teardown
+from currant.workflow.history import (
+    ENGINE,
+    Command,
+    Event,
+    Recorded,
+    RunInfo,
+    Step,
+    read_started,
+    seed_of,
 )
-from currant.workflow import substitutes, teardown
-from currant.workflow.history import ENGINE, Command, Event, Recorded, RunInfo, Step
-from currant.workflow.intents import Answer, End, Execution, Intent, Site
-from currant.workflow.ledger import Ledger
+from currant.workflow.intents import Answer, End, Intent, SideEffect
+from currant.workflow.ledger import Ledger, Mismatch
 from currant.workflow.loop import Interrupted, WorkflowLoop, is_ctrl_c
-from currant.workflow.mailbox import Mailbox
+from currant.workflow.mailbox import Mailboxes
 from currant.workflow.watch import Watch
 
 logger = logging.getLogger("currant")
@@ -48,9 +51,11 @@ class Instance:
         run: what the run knows about itself.
         main: decodes the arguments and calls the workflow function; gives its coroutine.
         encode: makes JSON text of what the function returns.
+        strict: have replays compare also what commands carry, such as arguments.
 
     Attributes:
         loop: the loop its code runs on.
+        mailboxes: the signals that reached it.
         last_event: number of the last event that was applied.
         cancel_reason: why it is to be cancelled; None if nobody asked.
     """
@@ -60,26 +65,29 @@ class Instance:
         run: RunInfo,
         main: Callable[[], Coroutine[Any, Any, Any]],
         encode: Callable[[Any], str] = json.dumps,
+        *,
+        strict: bool = False,
     ) -> None:
         substitutes.install()
         self.run = run
-        self.last_event = 0
+        self.last_event = run.first_event - 1
         self.cancel_reason: str | None = None
-        self.ledger = Ledger(run)
+        self.ledger = Ledger(run, is_strict=strict)
         # mypy does not see the methods that refuse.
         self.loop = WorkflowLoop(run, self.ledger)  # type: ignore[abstract]
         self.loop.instance = self
         self._main = main
         self._encode = encode
+        self.mailboxes = Mailboxes()
         self._context = contextvars.Context()
         self._main_task: asyncio.Task[None] | None = None
-        self._mailboxes: dict[str, Mailbox] = {}
         self._watch = Watch()
         self._end: End | None = None
         self._fault: BaseException | None = None
         self._raised: BaseException | None = None
-        self.random = random.Random(run.id.int)
-        self._uuids = random.Random(run.id.int + 1)
+        seed = seed_of(run)
+        self.random = random.Random(seed)
+        self._uuids = random.Random(seed + 1)
 
     # --- what the worker drives
 
@@ -121,7 +129,7 @@ class Instance:
 
     @property
     def finished(self) -> bool:
-        """Whether the workflow has ended."""
+        """Whether the run is over: the workflow has ended, or goes on as a new run."""
         return self._end is not None
 
     @property
@@ -132,20 +140,31 @@ class Instance:
     @property
     def blocked(self) -> str | None:
         """Why nothing can ever wake this run but a request to cancel; None if something can."""
-        if self._end is not None or any(self.ledger.open) or self._awaited_signals():
+        if self._end is not None or len(self.ledger.open) or self.mailboxes.awaited:
             return None
         return (
-            "deadlock: the workflow waits, but for no task, timer or signal"
+            "deadlock: the workflow waits, but for no task, child, timer or signal"
             f" ({teardown.whereabouts(self.loop.tasks)})"
         )
+
+    @property
+    def mismatch(self) -> Mismatch | None:
+        """Where it did not follow its history, after NonDeterminism was raised."""
+        return self.ledger.mismatch
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a strict replay found to differ that is none of what the code did: options."""
+        return self.ledger.notes
 
     def waiting_for(self) -> str:
         """What the run waits for, in words; of many things the first few."""
         some = islice(self.ledger.open, _MOST_WAITS)
-        waits = [" ".join(filter(None, (intent.kind, intent.name))) for intent in some]
+        waits = [intent.awaited for intent in some]
         if len(self.ledger.open) > _MOST_WAITS:
             waits.append(f"{len(self.ledger.open) - _MOST_WAITS} more")
-        waits += [f"signal {name}" for name in self._awaited_signals()[:_MOST_WAITS]]
+        waits += [f"signal {name}" for name in self.mailboxes.awaited[:_MOST_WAITS]]
+        waits += map(str, islice(self.loop.conditions, _MOST_WAITS))
         return ", ".join(waits) or "nothing"
 
     def close(self) -> None:
@@ -180,35 +199,57 @@ class Instance:
         return self._watch.running_for()
 
     def stack(self) -> str:
-        """Where its code is at this moment."""
-        return self._watch.stack()
+        """Where its code is at this moment; empty while it does not run."""
+        stack = self._watch.stack()
+        if not stack and self._watch.running_for():
+            # Code that only gives way to itself is mostly in between.
+            stack = teardown.stacks(self.loop.tasks[:_MOST_WAITS])
+        return stack
 
     def interrupt(self) -> bool:
         """Stop its code; the call that runs it raises WorkflowDeadlock. See `Watch.interrupt`."""
         # Not the other way round: a drain that was merely cut short would look complete.
-        interrupted = self._watch.interrupt()
+        interrupted = self._watch.interrupt(self.stack())
         if interrupted:
             self.loop.is_halted = True
         return interrupted
 
     # --- what its code asks for
 
-    def call(
-        self, function: str, args: str, options: Mapping[str, Any], site: Site | None
-    ) -> tuple[Execution, asyncio.Future[Event]]:
-        """Ask for a task; the future is going to hold the event that ends it."""
+    def ask(self, intent: Intent) -> asyncio.Future[Event]:
+        """Ask for something that is going to end; the future will hold the event of its end."""
         # Only the awaiting coroutine ever sees this future, so asyncio's own, faster one does.
         future: asyncio.Future[Event] = asyncio.Future(loop=self.loop)
-        intent = Execution("task", function, args, options, site, _answer(future))
+        intent.answer = _answer(future)
         self.ledger.add(intent)
-        return intent, future
+        return future
 
-    def send(self, intent: Intent) -> UUID:
-        """Ask for something nothing comes back from; gives the id it will have."""
+    def send(self, intent: Intent) -> None:
+        """Ask for something nothing comes back from; it has its number at once."""
         if self.ledger.is_closed:
             raise GeneratorExit("the run is being torn down")
         self.ledger.number_now(intent)
-        return intent.derived_id(self.run.id, self.loop.now)
+
+    def identify(self, intent: Intent) -> UUID:
+        """The id of what an intent makes that has a number."""
+        return intent.derived_id(self.run.id, intent.opened_at or self.loop.now)
+
+    def side_effect(self, function: Callable[[], Any], encode: Callable[[Any], str]) -> SideEffect:
+        """Call a function, or remember what it gave when it was called; no replay calls it."""
+        effects.check(function)
+        effect = SideEffect(effects.name_of(function), self.loop.site())
+        if self.ledger.is_live and not self.ledger.is_closed:
+            effect.outcome = effects.perform(function, encode)
+            self.send(effect)
+            return effect
+        self.send(effect)
+        try:
+            effect.outcome = self.ledger.recall(effect)
+        except NonDeterminism as error:
+            # The user's code may catch it, and must not get any further all the same.
+            self._abandon(error)
+            raise
+        return effect
 
     def version(self, change: str, lowest: int, highest: int) -> int:
         """Which version of a change this run follows."""
@@ -218,12 +259,6 @@ class Instance:
             # The user's code may catch it, and must not get any further all the same.
             self._abandon(error)
             raise
-
-    def mailbox(self, name: str) -> Mailbox:
-        """The signals of a name."""
-        if name not in self._mailboxes:
-            self._mailboxes[name] = Mailbox(name)
-        return self._mailboxes[name]
 
     def uuid4(self) -> UUID:
         """A random UUID, the same at every replay."""
@@ -275,14 +310,14 @@ class Instance:
             raise ValueError(f"event {event.number} cannot follow event {self.last_event}")
         if event.at < self.loop.now:
             event = event._replace(at=self.loop.now)
-        self.ledger.is_live = recorded is None
+        self.ledger.begin(event, recorded)
         self.loop.now = event.at
         self._deliver(event)
         self.loop.run()
         if self._fault is not None:
             raise self._fault
         try:
-            commands = self.ledger.settle(event, recorded)
+            commands = self.ledger.settle()
         except NonDeterminism as error:
             raise error from self._raised
         self.last_event = event.number
@@ -290,13 +325,22 @@ class Instance:
 
     def _deliver(self, event: Event) -> None:
         match event.kind:
-            case "task_completed" | "task_failed" | "timer_fired":
+            case (
+                "task_completed"
+                | "task_failed"
+                | "child_completed"
+                | "child_failed"
+                | "attached_completed"
+                | "attached_failed"
+                | "timer_fired"
+            ):
                 intent = self.ledger.answered(event.command)
-                # None: it was cancelled, and ended all the same before it heard of that.
+                # None: it was cancelled, and ended all the same before it heard of that; or it
+                # belongs to the run that this one continues.
                 if intent is not None and intent.answer is not None:
                     intent.answer(event)
             case "signal_received":
-                self.mailbox(event.name or "").deliver(event.payload or "null")
+                self.mailboxes.deliver(event.name or "", event.payload or "null")
             case "started":
                 self._start(event)
             case "cancel_requested":
@@ -305,13 +349,15 @@ class Instance:
                 raise UnsupportedVersion(f"this version of Currant does not know {event.kind!r}")
 
     def _start(self, event: Event) -> None:
-        start = json.loads(event.payload or "null") or {}
-        self.ledger.recorded_python = start.get("python")
-        if start.get("engine", ENGINE) > ENGINE:
+        start = read_started(event.payload)
+        self.ledger.recorded_python = start.python
+        if start.engine > ENGINE:
             raise UnsupportedVersion(
                 f"run {self.run.id} began under a newer version of Currant",
                 hint="upgrade this worker",
             )
+        self.ledger.last_number = start.last_command
+        self.mailboxes.take_over(bytes(start.signals))
         self._main_task = self.loop.create_task(self._run_main(), context=self._context)
 
     def _request_cancel(self, event: Event) -> None:
@@ -322,8 +368,7 @@ class Instance:
 
     async def _run_main(self) -> None:
         try:
-            result = await self._main()
-            self._end = End("complete", f'{{"result":{self._encode(result)}}}')
+            self._end = ends.completed(self._encode(await self._main()))
         except BaseException as error:
             if self.ledger.is_closed:
                 raise
@@ -340,15 +385,10 @@ class Instance:
         if isinstance(error, Interrupted | MemoryError) or is_ctrl_c(error):
             # The machine's trouble, not the workflow's: another attempt may well succeed.
             self._abandon(error)
-        elif isinstance(error, asyncio.CancelledError) and self.cancel_reason is not None:
-            cancelled = {"type": "Cancelled", "message": storable(self.cancel_reason)}
-            self._end = End("cancelled", json.dumps({"error": cancelled}), self.cancel_reason)
-        else:
-            if error.__traceback__ is not None:
-                error.__traceback__ = error.__traceback__.tb_next  # without `_run_main`
-            described = describe(error, retryable=False)
-            reason = f"{described['type']}: {described['message']}"
-            self._end = End("fail", json.dumps({"error": described}), reason)
+            return
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next  # without `_run_main`
+        self._end = ends.after(error, self.cancel_reason, self.mailboxes.unread())
 
     def _warn_of_background_tasks(self) -> None:
         left = [task for task in self.loop.tasks if task is not self._main_task]
@@ -359,9 +399,6 @@ class Instance:
                 self.run.id,
                 teardown.whereabouts(left),
             )
-
-    def _awaited_signals(self) -> list[str]:
-        return [name for name, mailbox in self._mailboxes.items() if mailbox.is_awaited]
 
 
 def _answer(future: asyncio.Future[Event]) -> Answer:

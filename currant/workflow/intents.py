@@ -16,6 +16,11 @@ Site = tuple[str, int]
 Answer = Callable[[Event], object]
 
 
+def in_short(site: Site | None) -> str | None:
+    """A site as people write it: `app.py:42`."""
+    return None if site is None else f"{PurePath(site[0]).name}:{site[1]}"
+
+
 class Intent:
     """Something a workflow asked for.
 
@@ -45,7 +50,12 @@ class Intent:
     @property
     def source(self) -> str | None:
         """The site in short: `app.py:42`."""
-        return None if self.site is None else f"{PurePath(self.site[0]).name}:{self.site[1]}"
+        return in_short(self.site)
+
+    @property
+    def awaited(self) -> str:
+        """What is waited for, in words."""
+        return self.kind if self.name is None else f"{self.kind} {self.name}"
 
     def command(self, event: Event, run: UUID) -> Command:
         """The command to store, caused by the event."""
@@ -64,20 +74,14 @@ class Intent:
 
 
 class Execution(Intent):
-    """Run a function: a `task`, whose end comes back, or a `queue`, whose end does not."""
+    """Run a function: a `task` or `child`, whose end comes back, or a `queue`, which goes alone."""
 
     __slots__ = ("args", "options")
 
     def __init__(
-        self,
-        kind: str,
-        function: str,
-        args: str,
-        options: Mapping[str, Any],
-        site: Site | None,
-        answer: Answer | None = None,
+        self, kind: str, function: str, args: str, options: Mapping[str, Any], site: Site | None
     ) -> None:
-        super().__init__(kind, function, site, answer)
+        super().__init__(kind, function, site)
         self.args = args
         self.options = options
 
@@ -87,32 +91,98 @@ class Execution(Intent):
         return f'{{"id":"{identity}","args":{self.args},"options":{options}}}'
 
 
+class Attach(Intent):
+    """Wait for the end of an execution that is there already; named by its function, if known."""
+
+    __slots__ = ("execution",)
+
+    def __init__(self, execution: UUID, function: str | None, site: Site | None) -> None:
+        super().__init__("attach", function, site)
+        self.execution = execution
+
+    @property
+    def awaited(self) -> str:
+        return f"the end of {self.name or 'execution'} {self.execution}"
+
+    def payload(self, event: Event, run: UUID) -> str:
+        return f'{{"execution":"{self.execution}"}}'
+
+
 class Timer(Intent):
-    """Wake the workflow after a while, counted from the event under which it was asked."""
+    """Wake the workflow after a while, counted from the event under which it was asked.
+
+    The name says what it is the limit of; None if it is none, or none that anybody named.
+    """
 
     __slots__ = ("milliseconds",)
 
-    def __init__(self, milliseconds: int, site: Site | None, answer: Answer) -> None:
-        super().__init__("timer", None, site, answer)
+    def __init__(
+        self, milliseconds: int, site: Site | None, answer: Answer, name: str | None = None
+    ) -> None:
+        super().__init__("timer", name, site, answer)
         self.milliseconds = milliseconds
+
+    @property
+    def awaited(self) -> str:
+        # What it limits is waited for as well, and says so itself.
+        return self.kind
 
     def payload(self, event: Event, run: UUID) -> str:
         return f'{{"seconds":{self.milliseconds / 1000}}}'
 
 
+Receiver = UUID | tuple[str, str]
+
+
 class Signal(Intent):
-    """Send a signal to another execution."""
+    """Send a signal to another execution: to an id, or to what holds a key of a function."""
 
-    __slots__ = ("execution", "value")
+    __slots__ = ("receiver", "value")
 
-    def __init__(self, execution: UUID, name: str, value: str, site: Site | None) -> None:
+    def __init__(self, receiver: Receiver, name: str, value: str, site: Site | None) -> None:
         super().__init__("signal", name, site)
-        self.execution = execution
+        self.receiver = receiver
         self.value = value
 
     def payload(self, event: Event, run: UUID) -> str:
+        if isinstance(self.receiver, UUID):
+            receiver = f'"execution":"{self.receiver}"'
+        else:
+            function, key = map(json.dumps, self.receiver)
+            receiver = f'"function":{function},"key":{key}'
         identity = self.derived_id(run, event.at)
-        return f'{{"id":"{identity}","execution":"{self.execution}","payload":{self.value}}}'
+        return f'{{"id":"{identity}",{receiver},"payload":{self.value}}}'
+
+
+class RequestCancel(Intent):
+    """Ask for another execution to be cancelled."""
+
+    __slots__ = ("execution", "reason")
+
+    def __init__(self, execution: UUID, reason: str | None, site: Site | None) -> None:
+        super().__init__("request_cancel", None, site)
+        self.execution = execution
+        self.reason = reason
+
+    def payload(self, event: Event, run: UUID) -> str:
+        return json.dumps({"execution": str(self.execution), "reason": self.reason})
+
+
+class SideEffect(Intent):
+    """What a function gave that was called once, and is not called again by a replay.
+
+    Attributes:
+        outcome: the value or the error, as JSON text; while replaying, what is recorded.
+    """
+
+    __slots__ = ("outcome",)
+
+    def __init__(self, function: str, site: Site | None) -> None:
+        super().__init__("side_effect", function, site)
+        self.outcome = "null"
+
+    def payload(self, event: Event, run: UUID) -> str:
+        return self.outcome
 
 
 class Cancel(Intent):
@@ -145,17 +215,17 @@ class Marker(Intent):
 
 
 class End(Intent):
-    """The run is over: `complete`, `fail` or `cancelled`.
+    """The run is over: `complete`, `fail`, `cancelled` or `continue_as_new`.
 
     Attributes:
-        reason: the error in short, for messages; empty for `complete`.
+        reason: the error in short, for messages; empty if there is none.
     """
 
     __slots__ = ("outcome", "reason")
     is_numbered = False
 
-    def __init__(self, kind: str, outcome: str, reason: str = "") -> None:
-        super().__init__(kind, None, None)
+    def __init__(self, kind: str, outcome: str, reason: str = "", site: Site | None = None) -> None:
+        super().__init__(kind, None, site)
         self.outcome = outcome
         self.reason = reason
 

@@ -9,14 +9,31 @@ that were made before it; that order too is the same at every replay.
 import json
 from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
+from typing import NamedTuple
 
 from currant.errors import NonDeterminism, UnsupportedVersion
+from currant.workflow import strict
 from currant.workflow.history import Command, Event, Recorded, RunInfo, describe, python_version
-from currant.workflow.intents import Cancel, End, Intent, Marker, Site
+from currant.workflow.intents import Cancel, End, Intent, Marker, SideEffect, Site
+
+
+class Mismatch(NamedTuple):
+    """Where a run did not follow its history; None for what was not expected or not produced.
+
+    `differences` are of a command that is the same but for what it carries.
+    """
+
+    event: Event
+    expected: Recorded | None
+    produced: Intent | None
+    differences: Sequence[str] = ()
 
 
 class Ledger:
     """What one run has asked for, and what of it is still open.
+
+    Args:
+        is_strict: compare also what commands carry, see `strict`.
 
     Attributes:
         is_live: the event being applied is not in the history yet. Nothing else decides whether
@@ -24,39 +41,60 @@ class Ledger:
         last_number: the highest number given so far.
         recorded_python: the Python version that the history began under.
         is_closed: the run is being torn down; nothing it asks for counts any more.
+        last_matched: the last recorded command that was asked for again, and its event.
+        mismatch: where it did not follow its history; None if it did.
+        notes: differences from the history that are none of what it did.
     """
 
     __slots__ = (
         "_counted",
+        "_effects",
+        "_event",
         "_inferred",
+        "_is_strict",
         "_issued",
-        "_last_matched",
         "_open",
+        "_recorded",
         "_run",
         "_versions",
         "is_closed",
         "is_live",
+        "last_matched",
         "last_number",
+        "mismatch",
+        "notes",
         "recorded_python",
     )
 
-    def __init__(self, run: RunInfo) -> None:
+    def __init__(self, run: RunInfo, *, is_strict: bool = False) -> None:
         self._run = run
+        self._is_strict = is_strict
+        self._event: Event
+        self._recorded: Sequence[Recorded] | None = None
+        self._effects: dict[int, Recorded] = {}
         self._issued: list[Intent] = []
         self._counted = 0  # so many of `_issued` have been considered for a number
         self._open: dict[int, Intent] = {}
         self._versions: dict[str, int] = {}
         self._inferred: list[Marker] = []
-        self._last_matched: tuple[Event, Recorded] | None = None
+        self.last_matched: tuple[Event, Recorded] | None = None
         self.last_number = 0
         self.is_live = False
         self.is_closed = False
         self.recorded_python: str | None = None
+        self.mismatch: Mismatch | None = None
+        self.notes: list[str] = []
 
     @property
     def open(self) -> Collection[Intent]:
         """What is waited for, oldest first."""
         return self._open.values()
+
+    def begin(self, event: Event, recorded: Sequence[Recorded] | None) -> None:
+        """From here on everything is asked for while this event is applied; None: it is new."""
+        self._event = event
+        self._recorded = recorded
+        self.is_live = recorded is None
 
     def add(self, intent: Intent) -> None:
         """Ask for something."""
@@ -81,10 +119,10 @@ class Ledger:
         """Close the command that an event answers; None if it was cancelled meanwhile."""
         return None if number is None else self._open.pop(number, None)
 
-    # --- versions
+    # --- what the code is told out of the history
 
     def learn(self, commands: Iterable[Recorded]) -> None:
-        """Take note of recorded version markers.
+        """Take note of recorded version markers and side effects.
 
         A marker may be recorded long after the call it belongs to (an inferred one is), so those
         of the whole history have to be known before its first event is replayed.
@@ -93,6 +131,21 @@ class Ledger:
             if command.kind == "version" and command.name is not None:
                 version = json.loads(command.payload or "{}").get("version")
                 self._versions.setdefault(command.name, version)
+            elif command.kind == "side_effect" and command.number is not None:
+                self._effects[command.number] = command
+
+    def recall(self, effect: SideEffect) -> str:
+        """What a side effect gave when it was live, as JSON text.
+
+        Raises:
+            NonDeterminism: the history has something else in its place.
+        """
+        number = effect.number
+        found = None if number is None else self._effects.pop(number, None)
+        if found is None or found.name != effect.name:
+            there = (c for c in self._recorded or () if c.number == number and c.kind != "cancel")
+            raise self._mismatch(Mismatch(self._event, found or next(there, None), effect))
+        return found.payload or "null"
 
     def version(self, change: str, lowest: int, highest: int, site: Site | None) -> int:
         """The version of a change that this run follows, for its whole life.
@@ -116,7 +169,7 @@ class Ledger:
 
     # --- the end of a drain
 
-    def settle(self, event: Event, recorded: Sequence[Recorded] | None) -> list[Command]:
+    def settle(self) -> list[Command]:
         """End the drain of an event: number what was asked, then store it or compare it.
 
         Returns:
@@ -125,16 +178,17 @@ class Ledger:
         Raises:
             NonDeterminism: the history has something else in this place.
         """
+        event = self._event
         self._assign_numbers()
         issued = [intent for intent in self._issued if not intent.dropped]
         self._issued.clear()
         self._counted = 0
         commands: list[Command] = []
-        if recorded is None:
+        if self._recorded is None:
             inferred, self._inferred = self._inferred, []
             commands = [intent.command(event, self._run.id) for intent in (*inferred, *issued)]
         else:
-            self._compare(event, issued, recorded)
+            self._compare(event, issued, self._recorded)
         for intent in issued:
             if intent.answer is not None and intent.number is not None:
                 intent.opened_at = event.at
@@ -157,21 +211,29 @@ class Ledger:
                 or made is None
                 or made.number != wanted.number
                 or made.kind != wanted.kind
-                or made.name != wanted.name
+                # What a timer is the limit of tells people something, and changes nothing.
+                or (made.name != wanted.name and made.kind != "timer")
             ):
-                raise self._mismatch(event, wanted, made)
-            self._last_matched = event, wanted
+                raise self._mismatch(Mismatch(event, wanted, made))
+            if self._is_strict:
+                found = strict.differences(event, self._run.id, made, wanted)
+                self.notes += (f"event {event.number}, {describe(made)}: {n}" for n in found.notes)
+                if found.wrong:
+                    raise self._mismatch(Mismatch(event, wanted, made, found.wrong))
+            self.last_matched = event, wanted
 
-    def _mismatch(
-        self, event: Event, wanted: Recorded | None, made: Intent | None
-    ) -> NonDeterminism:
+    def _mismatch(self, mismatch: Mismatch) -> NonDeterminism:
+        self.mismatch = mismatch
+        event, wanted, made, differences = mismatch
         last = "nothing before it"
-        if self._last_matched is not None:
-            matched_event, matched = self._last_matched
+        if self.last_matched is not None:
+            matched_event, matched = self.last_matched
             last = f"{describe(matched)} at event {matched_event.number}"
         produced = "nothing" if made is None else describe(made)
         if isinstance(made, End) and made.reason:
             produced += f" with {made.reason}"
+        if differences:
+            produced += f" with other {', '.join(differences)}"
         return NonDeterminism(
             f"workflow {self._run.function} {self._run.id} does not follow its history"
             f" at event {event.number} ({event.kind})",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple
 
 from currant.errors import NotAllowedInWorkflow
+from currant.workflow.conditions import Condition, Conditions
 from currant.workflow.futures import Future, Handle, Task, TimerHandle
 from currant.workflow.history import EPOCH, RunInfo
 from currant.workflow.intents import Site, Timer
@@ -35,6 +36,7 @@ logger = logging.getLogger("currant")
 
 # A delay beyond this is the same as waiting for ever, and no timer is made for it.
 _LONGEST_SECONDS = 1000 * 365 * 86400
+_SHORTEST_SECONDS = 0.001
 
 _PACKAGE = Path(__file__).parent.parent
 _INTERNAL = (f"{Path(asyncio.__file__).parent}/", f"{_PACKAGE}/")
@@ -83,6 +85,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     """A deterministic event loop for one run.
 
     Attributes:
+        conditions: what its code waits for besides commands and signals.
         is_halted: nothing more is to run: the main function has ended, or was interrupted.
         now: the time of the event being applied; it never goes back.
     """
@@ -100,13 +103,25 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         # Runs begin far apart, since asyncio keeps the tasks of all loops in one set.
         self._serial = int.from_bytes(sha256(run.id.bytes).digest()[:7], "big")
         self.instance: Instance
+        self.conditions = Conditions()
         self.now = EPOCH
         self.is_halted = False
 
     # --- what Currant drives
 
     def run(self) -> None:
-        """Run callbacks until none is ready: one drain."""
+        """Run callbacks until none is ready and no condition comes true: one drain."""
+        self._run_ready()
+        any_true = len(self.conditions) > 0
+        while any_true:
+            any_true = False
+            for condition in self.conditions:
+                # Who waited runs before the next is looked at, so that what it sees is still true.
+                if not self.is_halted and not condition.future.done() and self._look(condition):
+                    any_true = True
+                    self._run_ready()
+
+    def _run_ready(self) -> None:
         ready = self._ready
         while ready and not self.is_halted:
             handle = ready.popleft()
@@ -124,6 +139,26 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 self.call_exception_handler(
                     {"message": f"exception in {handle!r}", "exception": error}
                 )
+
+    def _look(self, condition: Condition) -> bool:
+        """Whether there is something to tell who waits for it: that it is true, or an error."""
+        try:
+            if condition.look():
+                condition.future.set_result(None)
+                return True
+            return False
+        except (Interrupted, MemoryError):
+            raise
+        except StopIteration as error:
+            # As in any coroutine: it cannot be told from the end of one.
+            stopped = RuntimeError("a condition raised StopIteration")
+            stopped.__cause__ = error
+            condition.future.set_exception(stopped)
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            condition.future.set_exception(error)
+        return True
 
     def fire(self, handle: TimerHandle) -> None:
         """Queue the callback of a timer that is due."""
@@ -166,7 +201,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     @property
     def tasks(self) -> list[Task[Any]]:
         """The tasks that have not ended, in the order of their creation."""
-        return [task for task in self._tasks.values() if not task.done()]
+        # Another thread may look, so the dict is copied in one go.
+        return [task for task in list(self._tasks.values()) if not task.done()]
 
     @property
     def is_silent(self) -> bool:
@@ -225,14 +261,40 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         if math.isnan(delay):
             raise ValueError("a delay has to be a number of seconds, not NaN")
         handle = TimerHandle(self.time() + delay, callback, args, context, self._ledger)
+        self._start(handle, delay)
+        return handle
+
+    def _start(self, handle: TimerHandle, delay: float, name: str | None = None) -> None:
         if delay <= 0:
             self._ready.append(handle)
         elif delay <= _LONGEST_SECONDS:
             # Rounded up, so that the clock has reached the deadline when the timer fires. The
             # inner rounding takes out what a float of seconds since 1970 cannot hold.
             milliseconds = -(-round(delay * 1_000_000) // 1000)
-            handle.intent = Timer(milliseconds, self.site(), lambda _: self.fire(handle))
+            handle.intent = Timer(milliseconds, self.site(), lambda _: self.fire(handle), name)
             self._ledger.add(handle.intent)
+
+    def limit(
+        self, waiter: asyncio.Future[Any], timeout: float | None, expired: str, *, name: str
+    ) -> TimerHandle | None:
+        """Have a future raise TimeoutError after so many seconds; None: never.
+
+        Args:
+            expired: the beginning of the error's message.
+            name: what is limited, for the history.
+        """
+        if timeout is None:
+            return None
+        # A timer even for no time at all: what has been taken in together with the present event
+        # is applied before it fires, and belongs to what was there already.
+        delay = max(timeout, _SHORTEST_SECONDS)
+
+        def expire() -> None:
+            if not waiter.done():
+                waiter.set_exception(TimeoutError(f"{expired} {timeout:g} seconds"))
+
+        handle = TimerHandle(self.time() + delay, expire, (), None, self._ledger)
+        self._start(handle, delay, name)
         return handle
 
     def call_at(
@@ -274,6 +336,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._failed.append(task)
 
     def get_debug(self) -> bool:
+        """False. A future asks while it is being made, and has to be one that this loop made."""
+        code = sys._getframe(1).f_code
+        # Others are hashed by their address, so a set of them has another order at every replay.
+        if not is_internal(code.co_filename) and "get_debug" not in code.co_names:
+            raise NotAllowedInWorkflow(
+                "asyncio.Future() and asyncio.Task() are not repeatable in a workflow",
+                hint="use asyncio.get_running_loop().create_future() or asyncio.create_task()",
+            )
         return False
 
     def is_running(self) -> bool:
@@ -300,7 +370,7 @@ for _remedy, _names in _REFUSED.items():
     for _name in _names.split():
         setattr(WorkflowLoop, _name, _refuse(_name, _remedy))
 
-_DRAIN = WorkflowLoop.run.__code__
+_DRAIN = WorkflowLoop._run_ready.__code__
 
 
 def is_ctrl_c(error: BaseException) -> bool:

@@ -1,18 +1,31 @@
-"""Signals of one name that reached a run, and who waits for them."""
+"""Signals that reached a run, and who waits for them."""
 
 import asyncio
 from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from currant.workflow.loop import WorkflowLoop
+
+
+class _Unread(NamedTuple):
+    """A signal that nobody has taken yet; `place` is its place among those of all names."""
+
+    place: int
+    payload: str
 
 
 class Mailbox:
-    """Hands each signal to exactly one waiter, both in the order in which they came."""
+    """Hands each signal of one name to exactly one waiter, both in the order in which they came."""
 
-    __slots__ = ("_name", "_payloads", "_waiters")
+    __slots__ = ("_name", "_waiters", "unread")
 
     def __init__(self, name: str) -> None:
         self._name = name
         # Never both at once: a signal is kept only while nobody waits.
-        self._payloads: deque[str] = deque()
+        self.unread: deque[_Unread] = deque()
         self._waiters: deque[asyncio.Future[str]] = deque()
 
     @property
@@ -20,7 +33,7 @@ class Mailbox:
         """Whether anybody waits for a signal of this name."""
         return any(not waiter.done() for waiter in self._waiters)
 
-    def deliver(self, payload: str) -> None:
+    def deliver(self, payload: str, place: int) -> None:
         """A signal has come."""
         while self._waiters:
             waiter = self._waiters.popleft()
@@ -29,20 +42,20 @@ class Mailbox:
                 # nothing can cancel it between now and then, and lose the signal.
                 waiter.set_result(payload)
                 return
-        self._payloads.append(payload)
+        self.unread.append(_Unread(place, payload))
 
-    async def receive(self, timeout: float | None) -> str:
+    async def receive(self, loop: "WorkflowLoop", timeout: float | None) -> str:
         """Take the oldest signal, waiting for it if need be.
 
         Raises:
             TimeoutError: none came in so many seconds. The next wait waits anew.
         """
-        if self._payloads:
-            return self._payloads.popleft()
-        loop = asyncio.get_running_loop()
+        if self.unread:
+            return self.unread.popleft().payload
         waiter: asyncio.Future[str] = asyncio.Future(loop=loop)
         self._waiters.append(waiter)
-        timer = None if timeout is None else loop.call_later(timeout, self._expire, waiter, timeout)
+        expired = f"no signal {self._name!r} came within"
+        timer = loop.limit(waiter, timeout, expired, name=f"signal {self._name}")
         try:
             return await waiter
         finally:
@@ -51,8 +64,50 @@ class Mailbox:
             if timer is not None:
                 timer.cancel()
 
-    def _expire(self, waiter: asyncio.Future[str], timeout: float) -> None:
-        if not waiter.done():
-            waiter.set_exception(
-                TimeoutError(f"no signal {self._name!r} came within {timeout:g} seconds")
-            )
+
+class _Carried(msgspec.Struct):
+    name: str
+    payload: msgspec.Raw
+
+
+_carried = msgspec.json.Decoder(list[_Carried])
+
+
+class Mailboxes:
+    """The mailboxes of a run, one for each name."""
+
+    __slots__ = ("_by_name", "_places")
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Mailbox] = {}
+        self._places = 0
+
+    def __getitem__(self, name: str) -> Mailbox:
+        if name not in self._by_name:
+            self._by_name[name] = Mailbox(name)
+        return self._by_name[name]
+
+    @property
+    def awaited(self) -> list[str]:
+        """The names of signals that are waited for."""
+        return [name for name, mailbox in self._by_name.items() if mailbox.is_awaited]
+
+    def deliver(self, name: str, payload: str) -> None:
+        """A signal has come."""
+        self._places += 1
+        self[name].deliver(payload, self._places)
+
+    def unread(self) -> str:
+        """What nobody has taken, oldest first, as the JSON that `take_over` takes."""
+        unread: list[Any] = [
+            (signal.place, _Carried(name, msgspec.Raw(signal.payload.encode())))
+            for name, mailbox in self._by_name.items()
+            for signal in mailbox.unread
+        ]
+        ordered = [carried for _, carried in sorted(unread, key=lambda each: each[0])]
+        return msgspec.json.encode(ordered).decode()
+
+    def take_over(self, signals: str | bytes) -> None:
+        """Deliver what an earlier run has left."""
+        for signal in _carried.decode(signals):
+            self.deliver(signal.name, bytes(signal.payload).decode())

@@ -9,6 +9,7 @@ only; every other loop gets asyncio's own code.
 - `wait_for` of Python 3.11 orders things differently from 3.12, so that a run could not move on to
   a worker with the newer Python.
 - `timeout` of the first releases of Python 3.11 takes no notice of cancellations from before it.
+- What else older versions of Python do otherwise is in `older`.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from asyncio import timeouts
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from currant.workflow import older
 from currant.workflow.loop import WorkflowLoop
 
 
@@ -124,6 +126,14 @@ async def _wait_for(fut: Any, timeout: float | None) -> Any:
     return await substitutes.original("wait_for")(fut, timeout)
 
 
+def _gather(*coros_or_futures: Any, return_exceptions: bool = False) -> Any:
+    from currant.workflow import older, substitutes
+
+    if substitutes.running_loop() is not None:
+        return older.gather(coros_or_futures, return_exceptions)
+    return substitutes.original("gather")(*coros_or_futures, return_exceptions=return_exceptions)
+
+
 def _all_tasks(loop: Any = None) -> Any:
     from currant.workflow import substitutes
 
@@ -198,6 +208,8 @@ def install() -> None:
     _redirect("as_completed", _as_completed)
     if sys.version_info < (3, 12):
         _redirect("wait_for", _wait_for)
+        _redirect("gather", _gather)
+    older.install(lambda loop: isinstance(loop, WorkflowLoop))
     if "_cancelling" not in asyncio.Timeout.__aenter__.__code__.co_names:
         _mend_timeout()
     _redirect("all_tasks", _all_tasks)

@@ -9,6 +9,7 @@ in which they were begun.
 import asyncio
 import contextvars
 import gc
+import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
@@ -71,6 +72,16 @@ def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> list[Any]:
 def whereabouts(tasks: Iterable[Task[Any]]) -> str:
     """Where each task is suspended: `Task-1 at app.py:42, …`."""
     return ", ".join(f"{task.get_name()} at {_place(task.get_coro())}" for task in tasks)
+
+
+def stacks(tasks: Iterable[Task[Any]]) -> str:
+    """Where each task is suspended, as tracebacks of the user's frames."""
+    texts = []
+    for task in tasks:
+        frames = [frame for frame, _ in _chain(task.get_coro())]
+        user = ((f, f.f_lineno) for f in frames if not is_internal(f.f_code.co_filename))
+        texts += traceback.StackSummary.extract(iter(user)).format()
+    return "".join(texts)
 
 
 def _place(coroutine: Any) -> str:

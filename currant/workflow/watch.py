@@ -9,11 +9,9 @@ import sys
 import threading
 import time
 import traceback
+from types import CodeType
 
-from currant.workflow import loop
 from currant.workflow.loop import Interrupted, is_internal
-
-_DRAIN_FILE = loop.__file__
 
 
 class Watch:
@@ -23,17 +21,19 @@ class Watch:
         interrupted: what the code was doing when it was interrupted; None if it was not.
     """
 
-    __slots__ = ("_lock", "_since", "_thread", "interrupted")
+    __slots__ = ("_driver", "_lock", "_since", "_thread", "interrupted")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._thread: int | None = None
+        self._driver: CodeType | None = None
         self._since = 0.0
         self.interrupted: str | None = None
 
     def enter(self) -> None:
-        """This thread begins to run the workflow's code."""
+        """This thread begins to run the workflow's code, below the function that calls this."""
         self.interrupted = None
+        self._driver = sys._getframe(1).f_code
         self._since = time.monotonic()
         self._thread = threading.get_ident()
 
@@ -54,29 +54,34 @@ class Watch:
         return 0.0 if self._thread is None else time.monotonic() - self._since
 
     def stack(self) -> str:
-        """Where the code is just now, as a traceback of the user's frames; empty if it is not."""
+        """Where the code is just now, as a traceback of the user's frames.
+
+        Empty if it is not running, or the loop just goes from one piece of it to the next.
+        """
         thread = self._thread
         frame = None if thread is None else sys._current_frames().get(thread)
         if frame is None:
             return ""
-        inner = []
-        for summary in reversed(traceback.extract_stack(frame)):
-            if summary.filename == _DRAIN_FILE:
+        found = traceback.StackSummary()
+        for each, line in traceback.walk_stack(frame):
+            if each.f_code is self._driver:
                 break
-            inner.append(summary)
-        user = [summary for summary in reversed(inner) if not is_internal(summary.filename)]
-        return "".join(traceback.format_list(user))
+            if not is_internal(each.f_code.co_filename):
+                found[:0] = traceback.StackSummary.extract([(each, line)])
+        return "".join(found.format())
 
-    def interrupt(self) -> bool:
+    def interrupt(self, stack: str) -> bool:
         """Throw an exception into the code that is running; it ends the drain.
 
         It takes effect at the next Python instruction: a call that blocks outside Python (such as
         `time.sleep`) has to come back first. Code that catches it can be interrupted again.
 
+        Args:
+            stack: where the code is just now.
+
         Returns:
             Whether any code was running.
         """
-        stack = self.stack()
         with self._lock:
             if self._thread is None:
                 return False

@@ -21,7 +21,7 @@ def close_runs() -> Iterator[None]:
 def start(request: pytest.FixtureRequest) -> Iterator[Start]:
     """Starts a run; every test happens with the instance kept, and with a replay at every event.
 
-    Afterwards each run's history is replayed once more as a whole.
+    Afterwards each run's history is replayed once more, cut at every event.
     """
     runs: list[Run] = []
 
@@ -33,3 +33,4 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
     yield begin
     for run in runs:
         run.crash()
+        run.crash_everywhere()

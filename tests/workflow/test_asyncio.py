@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from currant.errors import NotAllowedInWorkflow
 from currant.workflow.api import now
 from tests.workflow.conftest import Start
 from tests.workflow.support import step
@@ -65,6 +66,46 @@ def test_futures_of_gather_can_be_waited_for_in_a_set(start: Start) -> None:
         run.complete("seen")
 
     assert run.result is None
+
+
+@pytest.mark.parametrize("kind", [asyncio.Future, asyncio.Task])
+def test_futures_the_loop_did_not_make_are_refused(start: Start, kind: Any) -> None:
+    # They are hashed by their address, so `asyncio.wait` would give them in another order.
+    async def workflow() -> Any:
+        coroutine = asyncio.sleep(1)
+        try:
+            kind(*[coroutine][: kind is asyncio.Task])
+        except NotAllowedInWorkflow as error:
+            return str(error)
+        finally:
+            coroutine.close()
+
+    assert "create_future()" in start(workflow).result
+
+
+def test_futures_the_loop_made_keep_their_order_in_sets(start: Start) -> None:
+    async def workflow() -> Any:
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(20)]
+        for place, future in enumerate(futures):
+            loop.call_soon(future.set_result, place)
+        done, _ = await asyncio.wait(futures)
+        for future in done:
+            await step("seen", future.result())
+        return [future.result() for future in {*futures}]
+
+    run = start(workflow)
+    for _ in range(20):
+        run.complete("seen")
+
+    assert sorted(run.result) == list(range(20))
+
+
+def test_code_may_ask_whether_the_loop_debugs(start: Start) -> None:
+    async def workflow() -> Any:
+        return asyncio.get_running_loop().get_debug()
+
+    assert start(workflow).result is False
 
 
 def test_wait_gives_the_first_that_is_done(start: Start) -> None:

@@ -29,7 +29,7 @@ def test_gather_is_cancelled_as_a_whole(start: Start) -> None:
     run.cancel()
 
     assert run.short == [
-        "task 1 a", "timer 2", "timer 3", "cancel 1", "cancel 2", "cancel 3", "cancelled",
+        "task 1 a", "timer 2", "timer 3 signal s", "cancel 1", "cancel 2", "cancel 3", "cancelled",
     ]  # fmt: skip
 
 
@@ -72,6 +72,57 @@ def test_second_request_does_not_interrupt_the_clean_up(start: Start) -> None:
     run.complete("more", "done")
 
     assert run.result == "done"
+
+
+def test_request_is_counted_once_and_never_taken_back(start: Start) -> None:
+    async def workflow() -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        seen = []
+        for name in "ab":
+            try:
+                await step(name)
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+            seen.append(task.cancelling())
+        return seen
+
+    run = start(workflow)
+    run.cancel()
+    run.cancel()
+    run.complete("b")
+
+    assert run.result == ["cancelled", 1, 1]
+
+
+def test_cancellation_in_the_same_intake_leaves_a_ready_result_alone(start: Start) -> None:
+    async def workflow() -> Any:
+        value = await step("a")
+        try:
+            await step("b")
+        except asyncio.CancelledError:
+            return value
+
+    run = start(workflow)
+    run.complete("a", "kept")
+    run.cancel()
+
+    assert run.result == "kept"
+
+
+def test_cancelled_wait_for_a_signal_leaves_the_signal_to_others(start: Start) -> None:
+    async def workflow() -> Any:
+        try:
+            await wait_for_signal("n", timeout=60)
+        except asyncio.CancelledError:
+            return await wait_for_signal("n")
+
+    run = start(workflow)
+    run.cancel()
+    run.signal("n", 1)
+
+    assert run.result == 1
+    assert run.short == ["timer 1 signal n", "cancel 1", "complete"]
 
 
 def test_shielded_part_goes_on(start: Start) -> None:

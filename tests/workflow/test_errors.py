@@ -11,6 +11,7 @@ import pytest
 
 from currant.errors import NonDeterminism, NotInWorkflow, TaskFailed, UnsupportedVersion
 from currant.workflow import api
+from currant.workflow.api import run_task
 from currant.workflow.history import Command, Event, python_version
 from tests.workflow.conftest import Start
 from tests.workflow.support import RUN_ID, START, Run, new_instance, step
@@ -28,6 +29,22 @@ def test_failed_task_arrives_as_task_failed(start: Start) -> None:
     run.fail("charge", "CardDeclined", "no money")
 
     assert run.result == ["CardDeclined", "no money", 3, "charge", execution]
+
+
+def test_failed_task_shows_the_same_traceback_to_every_replay(start: Start) -> None:
+    async def workflow() -> Any:
+        try:
+            await step("charge")
+        except TaskFailed as error:
+            await step("told", error.traceback, str(error))
+            return [type(error).__name__, error.traceback, str(error)]
+
+    run = start(workflow)
+    run.fail("charge", "CardDeclined", "no money", traceback="Traceback …\n  in charge")
+    run.complete("told")
+
+    assert run.result[1] == "Traceback …\n  in charge"
+    assert run.payload(2)["args"] == run.result[1:]
 
 
 def test_exception_that_escapes_fails_the_workflow(start: Start) -> None:
@@ -56,6 +73,42 @@ def test_failed_task_that_escapes_keeps_its_own_type(start: Start) -> None:
     assert run.error["message"] == "no money"
 
 
+def test_failure_of_a_group_names_what_failed_in_it(start: Start) -> None:
+    async def broken(part: int) -> None:
+        raise KeyError(part)
+
+    async def workflow() -> Any:
+        async with asyncio.TaskGroup() as group:
+            for part in range(4):
+                group.create_task(broken(part))
+
+    run = start(workflow)
+
+    assert run.error["type"] == "ExceptionGroup"
+    assert run.error["message"] == (
+        "unhandled errors in a TaskGroup (4 sub-exceptions): KeyError: 0; KeyError: 1;"
+        " KeyError: 2; 1 more"
+    )
+
+
+def test_failure_of_a_group_in_a_group_names_the_innermost(start: Start) -> None:
+    async def inner() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(step("charge"))
+
+    async def workflow() -> Any:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inner())
+
+    run = start(workflow)
+    run.fail("charge", "CardDeclined", "no money")
+
+    assert run.error["message"].startswith(
+        "unhandled errors in a TaskGroup (1 sub-exception): TaskFailed: charge "
+    )
+    assert run.error["message"].endswith("CardDeclined: no money")
+
+
 def test_result_that_cannot_be_encoded_fails_the_workflow(start: Start) -> None:
     async def workflow() -> Any:
         return object()
@@ -81,9 +134,28 @@ def test_arguments_that_no_longer_fit_block() -> None:
 
     run = Run(old)
 
-    with pytest.raises(NonDeterminism, match="produced fail with TypeError") as caught:
+    with pytest.raises(NonDeterminism, match=r"produced fail .*with TypeError") as caught:
         run.crash(new)
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_result_that_no_longer_decodes_blocks() -> None:
+    def code(decode: Any) -> Any:
+        async def workflow() -> Any:
+            amount = await run_task("charge", "[]", {}, decode)
+            await step("receipt", amount)
+
+        return workflow
+
+    run = Run(code(json.loads))
+    run.complete("charge", "ten")
+
+    with pytest.raises(NonDeterminism, match=r"produced fail .* with ValueError: invalid literal"):
+        run.crash(code(lambda text: int(json.loads(text))))
+
+    run.crash(code(json.loads))
+    run.complete("receipt")
+    assert run.result is None
 
 
 def test_sys_exit_fails_the_workflow(start: Start) -> None:
@@ -290,7 +362,7 @@ async def fails_early() -> Any:
         (one_more, "expected nothing, produced task #2 more"),
         (returns_early, "expected task #2 second .* produced complete"),
         (waits_for_nothing_new, "expected task #2 second .* produced nothing"),
-        (fails_early, "expected task #2 second .* produced fail with ValueError: new"),
+        (fails_early, "expected task #2 second .* produced fail .* with ValueError: new"),
     ],
 )
 def test_other_commands_than_recorded_block(code: Any, produced: str) -> None:

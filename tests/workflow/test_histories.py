@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from currant.workflow.history import Command, Event, Step
-from tests.workflow.programs import run_program
+from tests.workflow.performing import run_program
 from tests.workflow.support import new_instance
 
 FILES = sorted((Path(__file__).parent / "histories").glob("*.json"))

@@ -1,6 +1,7 @@
 """The loop itself: timers, refusals, randomness, logging."""
 
 import asyncio
+import json
 import logging
 import math
 import random
@@ -13,9 +14,10 @@ import pytest
 
 from currant.errors import NotAllowedInWorkflow
 from currant.workflow import api
+from currant.workflow.history import Event, started_payload
 from currant.workflow.logs import ReplayFilter
 from tests.workflow.conftest import Start
-from tests.workflow.support import Run, step
+from tests.workflow.support import RUN_ID, START, Run, new_instance, step
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,24 @@ def test_clock_never_goes_back(start: Start) -> None:
     assert run.result is True
 
 
+def test_timeout_begun_after_an_outage_has_its_whole_time(start: Start) -> None:
+    async def workflow() -> Any:
+        await step("a")
+        began = api.now()
+        async with asyncio.timeout(60):
+            await step("b")
+        return [began.isoformat(), asyncio.get_running_loop().time() - began.timestamp()]
+
+    run = start(workflow)
+    run.pass_time(3600)
+    run.complete("a")
+    run.pass_time(59)
+    run.complete("b")
+
+    assert run.result == ["2026-11-01T13:00:00+00:00", 59]
+    assert run.payload(2) == {"seconds": 60.0}
+
+
 def test_callbacks_that_fail_do_not_stop_the_others(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -208,6 +228,38 @@ def test_random_numbers_and_uuids_are_repeated(start: Start) -> None:
     assert runs[0].result == runs[1].result
     assert len(set(runs[0].result)) == 4
     assert UUID(runs[0].result[1]).version == 4
+
+
+def test_random_numbers_and_uuids_are_streams_of_their_own(start: Start) -> None:
+    async def workflow(ids: int) -> Any:
+        for _ in range(ids):
+            api.uuid4()
+        return [api.random().random() for _ in range(3)]
+
+    assert start(workflow, 0).result == start(workflow, 5).result
+
+
+def test_other_runs_draw_other_numbers() -> None:
+    async def workflow() -> Any:
+        return [api.random().random(), str(api.uuid4())]
+
+    one, other = Run(workflow), Run(workflow, run_id=UUID(int=RUN_ID.int + 1))
+
+    assert not {*one.result} & {*other.result}
+
+
+def test_numbers_of_a_run_never_change() -> None:
+    async def workflow() -> Any:
+        return [api.random().random(), str(api.uuid4())]
+
+    # What a run drew before an upgrade of Currant it has to draw after it.
+    assert Run(workflow).result == [0.35483874996170894, "f7328a0b-8471-496a-b07a-36f5cec1b914"]
+    continued = new_instance(workflow, first_event=7)
+    event = Event(7, "started", START, payload=started_payload(1))
+    (end,) = continued.apply(event)
+    assert json.loads(end.payload or "")["result"] == [
+        0.6460041395785825, "8333ee19-3943-44b9-94f7-909443efaf86",
+    ]  # fmt: skip
 
 
 def test_logging_is_silent_while_replaying() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from currant.errors import InvalidArgument
 from currant.workflow.api import queue_execution, send_signal, wait_for_signal
+from currant.workflow.history import Step
 from tests.workflow.conftest import Start
-from tests.workflow.support import RUN_ID, step
+from tests.workflow.support import RUN_ID, Run, step
 
 
 def test_signal_wakes_who_waits_for_its_name(start: Start) -> None:
@@ -88,6 +89,22 @@ def test_wait_ends_with_its_timeout(start: Start) -> None:
     assert run.commands[0].payload == '{"seconds":86400.0}'
 
 
+def test_timer_of_a_wait_says_what_it_limits_and_old_ones_need_not() -> None:
+    async def workflow() -> Any:
+        return await wait_for_signal("approved", timeout=5)
+
+    run = Run(workflow)
+    assert run.commands[0].name == "signal approved"
+    event, commands = run.history[0]
+    for name in (None, "signal accepted"):
+        recorded = [commands[0]._replace(name=name)]  # type: ignore[attr-defined]
+        run.history[0] = Step(event, recorded)
+        run.crash(workflow)
+    run.signal("approved", 1)
+
+    assert run.result == 1
+
+
 def test_timeout_may_be_a_timedelta(start: Start) -> None:
     async def workflow() -> Any:
         return await wait_for_signal("approved", timedelta(minutes=1))
@@ -95,7 +112,7 @@ def test_timeout_may_be_a_timedelta(start: Start) -> None:
     run = start(workflow)
     run.signal("approved", True)
 
-    assert run.short == ["timer 1", "cancel 1", "complete"]
+    assert run.short == ["timer 1 signal approved", "cancel 1", "complete"]
     assert run.commands[0].payload == '{"seconds":60.0}'
 
 
@@ -111,17 +128,22 @@ def test_signal_that_is_there_needs_no_timer(start: Start) -> None:
     assert run.short == ["task 1 a", "complete"]
 
 
-def test_timeout_of_nothing_only_looks(start: Start) -> None:
+def test_timeout_of_nothing_finds_all_that_has_come(start: Start) -> None:
     async def workflow() -> Any:
-        try:
-            await wait_for_signal("approved", timeout=0)
-        except TimeoutError:
-            return "not there"
+        found = []
+        while True:
+            try:
+                found.append(await wait_for_signal("approved", timeout=0))
+            except TimeoutError:
+                return found
 
     run = start(workflow)
+    # Taken in together they are applied one by one, before the timer of the first wait.
+    run.signal("approved", 1)
+    run.signal("approved", 2)
+    run.fire()
 
-    assert run.result == "not there"
-    assert run.short == ["complete"]
+    assert run.result == [1, 2]
 
 
 def test_waiting_again_after_a_timeout_waits_again(start: Start) -> None:

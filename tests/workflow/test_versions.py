@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from currant.errors import NonDeterminism, UnsupportedVersion
+from currant.errors import InvalidArgument, NonDeterminism, UnsupportedVersion
 from currant.workflow.api import get_version
 from tests.workflow.conftest import Start
 from tests.workflow.support import Run, step
@@ -209,6 +209,26 @@ def test_range_has_to_be_one(start: Start) -> None:
             get_version("x", 2, 1)
 
     assert start(workflow).result is None
+
+
+@pytest.mark.parametrize("change", ["", "x" * 501, "a\x00b", "\ud800", None, 7])
+def test_change_needs_a_name_that_can_be_stored(start: Start, change: Any) -> None:
+    async def workflow() -> Any:
+        with pytest.raises(InvalidArgument, match="change_id of get_version"):
+            get_version(change, 1, 2)
+
+    assert start(workflow).short == ["complete"]
+
+
+@pytest.mark.parametrize("wrong", ["2", 2.0, True, None])
+def test_versions_are_whole_numbers(start: Start, wrong: Any) -> None:
+    async def workflow() -> Any:
+        with pytest.raises(TypeError, match="max_version has to be a whole number"):
+            get_version("x", 1, wrong)
+        with pytest.raises(TypeError, match="min_version has to be a whole number"):
+            get_version("x", wrong, 2)
+
+    assert start(workflow).short == ["complete"]
 
 
 def test_a_change_without_get_version_does_not_go_through() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from currant.errors import WorkflowDeadlock
+from currant.workflow import api
 from currant.workflow.history import Event, started_payload
 from tests.workflow.support import RUN_ID, START, Run, new_instance, step
 
@@ -61,7 +62,65 @@ def test_busy_loop_that_gives_way_to_itself() -> None:
         while True:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
+    stack, error = stop(workflow, begun)
+
+    assert "in workflow" in stack
+    assert "currant/workflow" not in stack
+    assert "in workflow" in str(error)
+
+
+def test_tasks_that_only_wake_each_other_are_all_shown() -> None:
+    begun = threading.Event()
+
+    async def player(mine: asyncio.Event, other: asyncio.Event) -> None:
+        while True:
+            await mine.wait()
+            mine.clear()
+            other.set()
+
+    async def workflow() -> None:
+        ping, pong = asyncio.Event(), asyncio.Event()
+        ping.set()
+        begun.set()
+        await asyncio.gather(player(ping, pong), player(pong, ping))
+
+    _, error = stop(workflow, begun)
+
+    assert "in player" in str(error)
+
+
+def test_conditions_that_never_come_to_rest_are_stopped() -> None:
+    begun = threading.Event()
+    state = [0]
+
+    async def flip(to: int) -> None:
+        while True:
+            await api.wait_condition(lambda: state[0] != to)
+            await asyncio.sleep(0)
+            state[0] = to
+            begun.set()
+
+    async def workflow() -> None:
+        await asyncio.gather(flip(1), flip(2))
+
     stop(workflow, begun)
+
+
+def test_side_effect_that_blocks_is_stopped() -> None:
+    begun = threading.Event()
+
+    def block() -> None:
+        begun.set()
+        while True:
+            pass
+
+    async def workflow() -> None:
+        api.side_effect(block)
+
+    stack, _ = stop(workflow, begun)
+
+    assert "in block" in stack
+    assert "in workflow" in stack
 
 
 def test_code_that_catches_everything_is_stopped_again() -> None:

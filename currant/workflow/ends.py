@@ -1,0 +1,53 @@
+"""What a run comes to when its function is left by an exception."""
+
+import asyncio
+import json
+
+from currant.errors import ContinueAsNew
+from currant.failures import describe, storable
+from currant.workflow.intents import End, Site
+from currant.workflow.loop import is_internal
+
+
+def completed(result: str) -> End:
+    """The function returned a result, which is JSON text."""
+    return End("complete", f'{{"result":{result}}}')
+
+
+def after(error: BaseException, cancel_reason: str | None, signals: str) -> End:
+    """The function raised.
+
+    Args:
+        cancel_reason: why the run was to be cancelled; None if nobody asked.
+        signals: those that nobody has read, as JSON text; a new run takes them over.
+    """
+    site = _site(error)
+    continuation = _continuation(error)
+    if continuation is not None:
+        outcome = f'{{"args":{continuation.arguments},"signals":{signals}}}'
+        return End("continue_as_new", outcome, site=site)
+    if isinstance(error, asyncio.CancelledError) and cancel_reason is not None:
+        cancelled = {"type": "Cancelled", "message": storable(cancel_reason)}
+        return End("cancelled", json.dumps({"error": cancelled}), cancel_reason, site)
+    described = describe(error, retryable=False)
+    reason = f"{described['type']}: {described['message']}"
+    return End("fail", json.dumps({"error": described}), reason, site)
+
+
+def _site(error: BaseException) -> Site | None:
+    """Where in the user's code it was raised, or passed last on its way there."""
+    site = None
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not is_internal(file):
+            site = file, trace.tb_lineno
+        trace = trace.tb_next
+    return site
+
+
+def _continuation(error: BaseException) -> ContinueAsNew | None:
+    """The request to go on as a new run, also if it comes out of a task group with nothing else."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, ContinueAsNew) else None
