@@ -1,6 +1,17 @@
 """Durable tasks and workflows on nothing but Postgres."""
 
-from currant.authoring import get_version, now, random, uuid4, wait_for_signal
+from currant.authoring import (
+    WorkflowInfo,
+    continue_as_new,
+    get_version,
+    info,
+    now,
+    random,
+    side_effect,
+    uuid4,
+    wait_condition,
+    wait_for_signal,
+)
 from currant.client import Client
 from currant.codec import PayloadHook
 from currant.context import TaskInfo, connection, heartbeat, task_info
@@ -9,6 +20,7 @@ from currant.definitions import Declaration, Function, task, workflow
 from currant.errors import (
     AlreadyEnded,
     Cancelled,
+    ChildFailed,
     CurrantError,
     DatabaseError,
     DatabaseUnavailable,
@@ -26,10 +38,12 @@ from currant.errors import (
     NotInWorkflow,
     OptionError,
     PayloadTooLarge,
+    RemoteError,
     Retry,
     SchemaError,
     SchemaMissing,
     SettingsError,
+    SideEffectFailed,
     TaskFailed,
     UnknownFunction,
     UnsupportedVersion,
@@ -42,6 +56,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AlreadyEnded",
     "Cancelled",
+    "ChildFailed",
     "Client",
     "CurrantError",
     "DatabaseError",
@@ -65,26 +80,33 @@ __all__ = [
     "OptionError",
     "PayloadHook",
     "PayloadTooLarge",
+    "RemoteError",
     "Retry",
     "SchemaError",
     "SchemaMissing",
     "SettingsError",
+    "SideEffectFailed",
     "Status",
     "TaskFailed",
     "TaskInfo",
     "UnknownFunction",
     "UnsupportedVersion",
+    "WorkflowInfo",
     "configure",
     "connection",
+    "continue_as_new",
     "get_version",
     "heartbeat",
+    "info",
     "now",
     "random",
     "send_signal",
     "send_signal_sync",
+    "side_effect",
     "task",
     "task_info",
     "uuid4",
+    "wait_condition",
     "wait_for_signal",
     "workflow",
 ]

@@ -3,26 +3,24 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar, Token
 from typing import Any, Self, TypeVar
-from uuid import UUID
 
 import psycopg
 
-from currant import codec, connections, context, database, errors, models
+from currant import codec, connections, context, database, errors, inside, models, sending
 from currant.arguments import Seconds, seconds
 from currant.connections import Patience, Pools, Source
 from currant.handles import Handle
+from currant.inside import Decode
+from currant.sending import Identifier, Target
 from currant.settings import Settings
 from currant.waiting import pauses, wait_sync
 from currant.workflow import api
 
 T = TypeVar("T")
-
-Decode = Callable[[str | None], Any]
-Identifier = UUID | str
 
 # The one that was entered last, by `with` or `async with`.
 entered: ContextVar["Client | None"] = ContextVar("currant_client", default=None)
@@ -98,7 +96,7 @@ class Client:
             DatabaseUnavailable: the database could not be reached for too long.
             CurrantError: the database refused.
         """
-        refuse_in_workflow()
+        inside.refuse()
         if connection is not None:
             with connections.translated():
                 return await connections.run_on(connection, call)
@@ -106,7 +104,7 @@ class Client:
 
     def perform_sync(self, call: database.Call[T], *, connection: Any = None) -> T:
         """`perform` for code without an event loop."""
-        refuse_in_workflow()
+        inside.refuse()
         if connection is not None:
             with connections.translated():
                 return connections.run_on_sync(connection, call)
@@ -114,7 +112,7 @@ class Client:
 
     async def perform_all(self, calls: Sequence[database.Call[Any]]) -> list[Any]:
         """Run several calls in one transaction; otherwise as `perform`."""
-        refuse_in_workflow()
+        inside.refuse()
         patience = Patience(self._pools.source, self._patience)
         while True:
             try:
@@ -126,7 +124,7 @@ class Client:
 
     def perform_all_sync(self, calls: Sequence[database.Call[Any]]) -> list[Any]:
         """`perform_all` for code without an event loop."""
-        refuse_in_workflow()
+        inside.refuse()
         patience = Patience(self._pools.source, self._patience)
         while True:
             try:
@@ -152,7 +150,7 @@ class Client:
             args: an object of keyword arguments or a sequence of positional ones.
             options: as `currant.enqueue` in SQL takes them.
         """
-        call = _enqueue(function, args, options)
+        call = sending.enqueue(function, args, options)
         return self.handle(await self.perform(call, connection=connection))
 
     def enqueue_sync(
@@ -164,7 +162,7 @@ class Client:
         connection: Any = None,
     ) -> Handle[Any]:
         """`enqueue` for code without an event loop."""
-        call = _enqueue(function, args, options)
+        call = sending.enqueue(function, args, options)
         return self.handle(self.perform_sync(call, connection=connection))
 
     def handle(self, execution: Identifier, decode: Decode | None = None) -> Handle[Any]:
@@ -172,39 +170,63 @@ class Client:
         return Handle(execution, client=self, decode=decode)
 
     async def signal(
-        self, execution: Identifier, name: str, payload: Any = None, *, connection: Any = None
+        self,
+        to: Target,
+        name: str,
+        payload: Any = None,
+        *,
+        key: str | None = None,
+        connection: Any = None,
     ) -> None:
-        """Send a workflow a signal."""
+        """Send a workflow a signal; see `currant.send_signal`."""
         if api.in_workflow():
-            await signal_from_workflow(execution, name, payload, connection)
+            await inside.signal(to, name, payload, key=key, connection=connection)
             return
-        await self.perform(_signal(execution, name, payload), connection=connection)
+        await self.perform(sending.signal(to, name, payload, key), connection=connection)
 
     def signal_sync(
-        self, execution: Identifier, name: str, payload: Any = None, *, connection: Any = None
+        self,
+        to: Target,
+        name: str,
+        payload: Any = None,
+        *,
+        key: str | None = None,
+        connection: Any = None,
     ) -> None:
         """`signal` for code without an event loop."""
-        self.perform_sync(_signal(execution, name, payload), connection=connection)
+        self.perform_sync(sending.signal(to, name, payload, key), connection=connection)
 
     async def cancel(
-        self, execution: Identifier, reason: str | None = None, *, connection: Any = None
+        self,
+        execution: Identifier,
+        reason: str | None = None,
+        *,
+        force: bool = False,
+        connection: Any = None,
     ) -> models.Status:
-        """Ask for cancellation; where the execution stands now comes back."""
-        return await self.perform(database.cancel(execution, reason), connection=connection)
+        """Ask for cancellation, or enforce it; where the execution stands now comes back."""
+        call = sending.cancel(execution, reason, force=force)
+        return await self.perform(call, connection=connection)
 
     def cancel_sync(
-        self, execution: Identifier, reason: str | None = None, *, connection: Any = None
+        self,
+        execution: Identifier,
+        reason: str | None = None,
+        *,
+        force: bool = False,
+        connection: Any = None,
     ) -> models.Status:
         """`cancel` for code without an event loop."""
-        return self.perform_sync(database.cancel(execution, reason), connection=connection)
+        call = sending.cancel(execution, reason, force=force)
+        return self.perform_sync(call, connection=connection)
 
     async def retry(self, execution: Identifier, **options: Any) -> Handle[Any]:
         """Run a failed or cancelled execution again, as a new one."""
-        return self.handle(await self.perform(_retry(execution, options)))
+        return self.handle(await self.perform(sending.retry(execution, options)))
 
     def retry_sync(self, execution: Identifier, **options: Any) -> Handle[Any]:
         """`retry` for code without an event loop."""
-        return self.handle(self.perform_sync(_retry(execution, options)))
+        return self.handle(self.perform_sync(sending.retry(execution, options)))
 
     async def status(self, execution: Identifier) -> models.ExecutionState:
         """Everything that is known of the execution now."""
@@ -224,7 +246,7 @@ class Client:
         decode: Decode | None = None,
     ) -> Any:
         """Wait for the end of the execution and give its result; see `Handle.result`."""
-        refuse_in_workflow()
+        inside.refuse()
         limit = None if timeout is None else seconds(timeout, what="timeout")
         deadline = asyncio.timeout(limit)
         try:
@@ -233,7 +255,7 @@ class Client:
         except TimeoutError as error:
             if not deadline.expired():
                 raise
-            raise _timed_out(execution, limit) from error
+            raise sending.timed_out(execution, limit) from error
         return _outcome(await self.status(execution), decode)
 
     async def _wait_for_end(self, execution: str) -> None:
@@ -261,7 +283,7 @@ class Client:
         decode: Decode | None = None,
     ) -> Any:
         """`result` for code without an event loop; see `Handle.result_sync`."""
-        refuse_in_workflow()
+        inside.refuse()
         refuse_in_loop("result_sync()", "await handle.result()")
         limit = None if timeout is None else seconds(timeout, what="timeout")
         deadline = None if limit is None else time.monotonic() + limit
@@ -270,7 +292,7 @@ class Client:
             with _others_may_run_sync():
                 has_ended = self._wait_for_end_sync(Handle(execution), deadline)
             if not has_ended:
-                raise _timed_out(execution, limit)
+                raise sending.timed_out(execution, limit)
             state = self.status_sync(execution)
         return _outcome(state, decode)
 
@@ -318,43 +340,6 @@ def _others_may_run_sync() -> AbstractContextManager[None]:
     return task.lend_slot_sync()
 
 
-def _enqueue(
-    function: str, args: Mapping[str, Any] | Sequence[Any], options: Mapping[str, Any] | None
-) -> database.Call[UUID]:
-    what = f"the arguments of {function}()"
-    given = dict(args) if isinstance(args, Mapping) else list(args)
-    return database.enqueue(
-        function,
-        codec.encode(given or {}, what=what),
-        {"id": str(models.new_id()), **(options or {})},
-    )
-
-
-def _signal(execution: Identifier, name: str, payload: Any) -> database.Call[int]:
-    encoded = _signal_payload(name, payload)
-    return database.signal(execution, name, encoded, {"id": str(models.new_id())})
-
-
-def _signal_payload(name: str, payload: Any) -> str:
-    api.check_signal_name(name)
-    return codec.encode(payload, what=f"the payload of signal {name!r}")
-
-
-async def signal_from_workflow(
-    execution: Identifier, name: str, payload: Any, connection: Any
-) -> None:
-    """Send a signal from the code of a workflow, which takes no client."""
-    if connection is not None:
-        raise errors.NotAllowedInWorkflow(
-            "option connection cannot be used inside a workflow", hint="do it in a task"
-        )
-    await api.send_signal(Handle(execution).id, name, _signal_payload(name, payload))
-
-
-def _retry(execution: Identifier, options: Mapping[str, Any]) -> database.Call[UUID]:
-    return database.retry(execution, {"id": str(models.new_id()), **options})
-
-
 def _outcome(state: models.ExecutionState, decode: Decode | None) -> Any:
     what = f"the result of {state.function}()"
     if state.status is models.Status.COMPLETED:
@@ -366,11 +351,8 @@ def _outcome(state: models.ExecutionState, decode: Decode | None) -> Any:
         attempts=state.attempt,
         execution_id=str(state.id),
         function=state.function,
+        status=state.status,
     )
-
-
-def _timed_out(execution: Identifier, limit: float | None) -> TimeoutError:
-    return TimeoutError(f"execution {execution} has not ended within {limit:g} seconds")
 
 
 def refuse_in_loop(what: str, instead: str) -> None:
@@ -383,12 +365,3 @@ def refuse_in_loop(what: str, instead: str) -> None:
     except RuntimeError:
         return
     raise errors.NotAllowedInLoop(f"{what} would block the event loop", hint=instead)
-
-
-def refuse_in_workflow() -> None:
-    """Raise NotAllowedInWorkflow if the caller is the code of a workflow."""
-    if api.in_workflow():
-        raise errors.NotAllowedInWorkflow(
-            "a workflow cannot talk to the database itself, it would do so at every replay",
-            hint="do it in a task, or use the awaitable forms of queue, run and send_signal",
-        )

@@ -8,10 +8,13 @@ import asyncio
 import atexit
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
-from currant import client, codec
-from currant.client import Client, Identifier
+from currant import client, codec, inside
+from currant.client import Client
+from currant.sending import Target
 from currant.settings import Settings
 from currant.workflow import api
 
@@ -48,6 +51,20 @@ class _Defaults:
             self._replaced.append(before)
             before.close_sync()
 
+    @contextmanager
+    def replaced(self, instead: Client) -> Iterator[None]:
+        """Use this one for everybody, and afterwards what was used before."""
+        with self._lock:
+            before, self._configured = self._configured, instead
+        try:
+            yield
+        finally:
+            with self._lock:
+                after, self._configured = self._configured, before
+            for one in {instead, after or instead}:
+                self._replaced.append(one)
+                one.close_sync()
+
     def close(self) -> None:
         """Close the connections of all, as far as they are nobody else's, and forget them."""
         with self._lock:
@@ -76,7 +93,7 @@ def current() -> Client:
     Raises:
         NotAllowedInWorkflow: the loop is a workflow's.
     """
-    client.refuse_in_workflow()
+    inside.refuse()
     return client.entered.get() or _defaults.of(asyncio.get_running_loop())
 
 
@@ -86,7 +103,7 @@ def current_sync() -> Client:
     Raises:
         NotAllowedInWorkflow: the caller is the code of a workflow.
     """
-    client.refuse_in_workflow()
+    inside.refuse()
     return client.entered.get() or _defaults.of(None)
 
 
@@ -120,27 +137,49 @@ def configure(
     _defaults.configure(chosen)
 
 
+def replaced(instead: Client) -> AbstractContextManager[None]:
+    """Have everybody use this client for as long as the context is open, then what was before."""
+    return _defaults.replaced(instead)
+
+
 async def send_signal(
-    execution: Identifier, name: str, payload: Any = None, *, connection: Any = None
+    to: Target,
+    name: str,
+    payload: Any = None,
+    *,
+    key: str | None = None,
+    connection: Any = None,
 ) -> None:
     """Send a workflow a signal; whoever waits for that name gets the payload.
 
     Inside a workflow the signal is sent with the commit of what the workflow has done so far.
 
+    Args:
+        to: an execution's id; or `(function, key)`, the function or its name, for the execution
+            that holds this key.
+        key: of the signal: however often it is sent under it, the workflow gets it once.
+        connection: send it in the transaction of this connection.
+
     Raises:
-        ExecutionNotFound: no execution has this id.
+        ExecutionNotFound: no execution has this id, or holds this key.
         AlreadyEnded: it has ended.
         EncodingError: the payload cannot be sent.
-        InvalidArgument: the id is none, or the name is none that a signal could have.
+        InvalidArgument: `to` is neither, or the name is none that a signal could have.
+        NotAllowedInWorkflow: connection or key were given inside a workflow.
     """
     if api.in_workflow():
-        await client.signal_from_workflow(execution, name, payload, connection)
+        await inside.signal(to, name, payload, key=key, connection=connection)
     else:
-        await current().signal(execution, name, payload, connection=connection)
+        await current().signal(to, name, payload, key=key, connection=connection)
 
 
 def send_signal_sync(
-    execution: Identifier, name: str, payload: Any = None, *, connection: Any = None
+    to: Target,
+    name: str,
+    payload: Any = None,
+    *,
+    key: str | None = None,
+    connection: Any = None,
 ) -> None:
     """`send_signal` for code without an event loop."""
-    current_sync().signal_sync(execution, name, payload, connection=connection)
+    current_sync().signal_sync(to, name, payload, key=key, connection=connection)

@@ -1,4 +1,4 @@
-"""Every error that Currant raises, and how an exception is written down.
+"""Every error that Currant raises.
 
 CurrantError
 ├── SettingsError                 an environment variable or option has a bad value
@@ -28,7 +28,9 @@ CurrantError
 │   └── SqitchMissing             sqitch or psql is not installed
 ├── RemoteError                   it ran somewhere else and did not end well
 │   ├── ExecutionFailed           seen by a client waiting for a result
-│   ├── TaskFailed                seen by a workflow
+│   ├── TaskFailed                seen by a workflow, of a task
+│   ├── ChildFailed               seen by a workflow, of another workflow
+│   ├── SideEffectFailed          seen by a workflow, of side_effect()
 │   └── Cancelled                 the outcome, not asyncio's request to stop
 ├── Retry                         raised by a task: run me again
 ├── NotInTask                     only a running task may call this
@@ -39,15 +41,16 @@ CurrantError
     ├── NonDeterminism            replay took another path than the history
     ├── UnsupportedVersion        get_version: recorded outside min..max
     └── WorkflowDeadlock          the loop is stuck, or waits for what cannot come
+
+ContinueAsNew, raised by continue_as_new(), is no error and stands outside.
 """
 
-import traceback
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Self
 
-_MAX_MESSAGE = 10_000
-_MAX_TRACEBACK = 50_000
+# A chain of causes that is read is no longer than one that is written; others may write them too.
+_MOST_CAUSES = 50
 
 
 class CurrantError(Exception):
@@ -81,6 +84,8 @@ def _restore(
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)
+    if isinstance(error, RemoteError):
+        error.__cause__ = error.cause
     return error
 
 
@@ -189,16 +194,18 @@ class SqitchMissing(MigrationError):
 class RemoteError(CurrantError):
     """Something that ran elsewhere did not end well.
 
+    Printed with its traceback, it shows the remote one too, and those of its causes.
+
     Attributes:
         type: name of the exception's type there ("ValueError", "Timeout", "WorkerLost", …).
         reason: its message.
-        traceback: its traceback as text, or None.
+        traceback: its traceback as text, or None. What a cause has is not repeated.
         attempts: how many attempts were made.
         execution_id: which execution it was, or None.
         function: its function's name, or None.
+        status: how that ended, "failed" or "cancelled", or None.
+        cause: the remote error that led to it, such as that of a task in a child, or None.
     """
-
-    _verb = "failed"
 
     def __init__(
         self,
@@ -209,6 +216,8 @@ class RemoteError(CurrantError):
         attempts: int = 0,
         execution_id: str | None = None,
         function: str | None = None,
+        status: str | None = None,
+        cause: "RemoteError | None" = None,
     ) -> None:
         self.type = type
         self.reason = reason
@@ -216,7 +225,11 @@ class RemoteError(CurrantError):
         self.attempts = attempts
         self.execution_id = execution_id
         self.function = function
+        self.status = status
+        self.cause = self.__cause__ = cause
         super().__init__(self._describe())
+        if traceback and traceback.strip():
+            self.add_note(f"Remote traceback:\n{traceback.rstrip()}")
 
     @classmethod
     def from_json(
@@ -226,31 +239,32 @@ class RemoteError(CurrantError):
         attempts: int | None = None,
         execution_id: str | None = None,
         function: str | None = None,
+        status: str | None = None,
     ) -> Self:
         """The exception for an error as the database stores it (decoded JSON)."""
         known = error if isinstance(error, dict) else {"message": "" if error is None else error}
-        if attempts is None:
-            stored = known.get("attempts")
-            attempts = stored if isinstance(stored, int) else 0
-        text = known.get("traceback")
         return cls(
-            str(known.get("type") or "Error"),
-            str(known.get("message") or ""),
-            traceback=None if text is None else str(text),
-            attempts=attempts,
-            execution_id=execution_id,
-            function=function,
+            **{
+                **_stored(known),
+                "attempts": _whole(known.get("attempts")) if attempts is None else attempts,
+                "execution_id": execution_id,
+                "function": function,
+                "status": status or _text(known.get("status")),
+                "cause": _cause_of(known),
+            }
         )
 
     def _describe(self) -> str:
         parts = [self.function or "execution"]
         if self.execution_id:
             parts.append(self.execution_id)
-        parts.append(self._verb)
-        if self.attempts > 1:
+        is_cancelled = self.status == "cancelled"
+        parts.append("was cancelled" if is_cancelled else "failed")
+        if self.attempts > 1 and not is_cancelled:
             parts.append(f"after {self.attempts} attempts")
-        text = " ".join(parts) + f": {self.type}"
-        return f"{text}: {self.reason}" if self.reason else text
+        # That it was cancelled is not said twice.
+        reasons = [] if is_cancelled and self.type == "Cancelled" else [self.type]
+        return ": ".join([" ".join(parts), *reasons, *filter(None, [self.reason])])
 
 
 class ExecutionFailed(RemoteError):
@@ -261,23 +275,65 @@ class TaskFailed(RemoteError):
     """A task that a workflow ran has failed, timed out, or was cancelled by somebody else."""
 
 
+class ChildFailed(RemoteError):
+    """A workflow that a workflow ran has failed, timed out, or was cancelled by somebody else."""
+
+
+class SideEffectFailed(RemoteError):
+    """The function given to `side_effect` raised; every replay raises this, and runs nothing."""
+
+
 class Cancelled(RemoteError):
     """The execution was cancelled: an outcome.
 
     Not `asyncio.CancelledError`, which asks running code to stop.
     """
 
-    _verb = "was cancelled"
-
     def __init__(self, type: str = "Cancelled", reason: str = "", **details: Any) -> None:  # noqa: A002
-        super().__init__(type, reason, **details)
+        super().__init__(type, reason, **{**details, "status": "cancelled"})
 
-    def _describe(self) -> str:
-        parts = [self.function or "execution"]
-        if self.execution_id:
-            parts.append(self.execution_id)
-        text = " ".join([*parts, self._verb])
-        return f"{text}: {self.reason}" if self.reason else text
+
+def _cause_of(known: Mapping[str, Any]) -> RemoteError | None:
+    """The causes below an error as the database stores it, innermost first made."""
+    chain: list[Mapping[str, Any]] = []
+    below = known.get("cause")
+    while isinstance(below, dict) and len(chain) < _MOST_CAUSES:
+        chain.append(below)
+        below = below.get("cause")
+    cause: RemoteError | None = None
+    for each in reversed(chain):
+        kind = _CAUSES.get(str(each.get("raised")), RemoteError)
+        cause = kind(
+            **_stored(each),
+            attempts=_whole(each.get("attempts")),
+            execution_id=_text(each.get("execution_id")),
+            function=_text(each.get("function")),
+            status=_text(each.get("status")),
+            cause=cause,
+        )
+    return cause
+
+
+def _stored(known: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "type": str(known.get("type") or "Error"),
+        "reason": str(known.get("message") or ""),
+        "traceback": _text(known.get("traceback")),
+    }
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+_CAUSES: dict[str, type[RemoteError]] = {
+    kind.__name__: kind
+    for kind in (ExecutionFailed, TaskFailed, ChildFailed, SideEffectFailed, Cancelled)
+}
 
 
 class Retry(CurrantError):
@@ -331,44 +387,15 @@ class WorkflowDeadlock(WorkflowError):
     """The workflow does not give way, or waits for something that can never happen."""
 
 
-def describe(error: BaseException, *, retryable: bool | None = None) -> dict[str, Any]:
-    """The error as JSON can hold it: type, message, traceback, and retryable if it is not.
+class ContinueAsNew(BaseException):
+    """A workflow goes on as a new run of itself; raised by `continue_as_new`.
 
-    Any text comes out storable: NUL and lone surrogates are replaced, long ones are cut.
+    No error, and not to be caught: `except Exception` lets it pass.
+
+    Attributes:
+        arguments: of the new run, as JSON text.
     """
-    lines = traceback.format_exception(error)
-    reason = error.reason if isinstance(error, RemoteError) else _text_of(error)
-    described: dict[str, Any] = {
-        "type": type(error).__name__,
-        "message": storable(reason, _MAX_MESSAGE),
-        "traceback": storable("".join(lines), _MAX_TRACEBACK),
-    }
-    if isinstance(error, RemoteError):
-        # The name of the error that began it all says more than the name of its envelope.
-        described["type"] = error.type
-    if retryable is False:
-        described["retryable"] = False
-    return described
 
-
-def in_short(described: Mapping[str, Any]) -> str:
-    """The type and the first line of the message of an error that was described."""
-    lines = str(described.get("message") or "").splitlines() or [""]
-    return f"{described.get('type')}: {lines[0]}"
-
-
-def _text_of(error: BaseException) -> str:
-    # An exception's own __str__ is the user's code and may raise; the failure still must be told.
-    try:
-        return str(error)
-    except Exception:
-        return f"<{type(error).__name__} whose text cannot be read>"
-
-
-def storable(text: str, limit: int = _MAX_MESSAGE) -> str:
-    """The text without what PostgreSQL cannot store in JSON; the middle of a long one is cut."""
-    if len(text) > limit:
-        half = limit // 2
-        text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"
-    text = text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
-    return text.encode("utf-8", "replace").decode()
+    def __init__(self, arguments: str) -> None:
+        super().__init__("the workflow continues as new")
+        self.arguments = arguments

@@ -23,7 +23,7 @@ from uuid import UUID
 
 import msgspec
 
-from currant import codec, database, definitions, errors, models
+from currant import codec, database, definitions, errors, failures, models
 from currant.context import TaskContext, entered
 from currant.models import Report
 from currant.threads import Threads
@@ -102,8 +102,9 @@ class Host(Protocol):
 class Executor:
     """Runs claimed tasks."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, functions: definitions.Registry = definitions.registry) -> None:
         self._host = host
+        self._functions = functions
         self._threads = Threads("currant-task")
         self.hung = 0  # threads that were given up and have not come back
 
@@ -118,7 +119,7 @@ class Executor:
         # One that is cancelled before its first step would never get here: see `tell`.
         running.has_begun = True
         claimed = running.claimed
-        function = definitions.registry.get(claimed.function)
+        function = self._functions.get(claimed.function)
         report: Report | None
         if running.stop is Stop.LOST:
             report = None
@@ -316,7 +317,7 @@ def _failure(
     retryable: bool = True,
     retry_after: Any = None,
 ) -> models.Failure:
-    described = errors.describe(error, retryable=retryable)
+    described = failures.describe(error, retryable=retryable)
     return models.Failure(
         claimed.execution_id, claimed.token, msgspec.json.encode(described).decode(), retry_after
     )
@@ -355,7 +356,7 @@ def log_task(running: RunningTask, report: Report, word: models.Word) -> None:
     if isinstance(report, models.Failure) and running.stop is not Stop.CANCEL:
         error = msgspec.json.decode(report.error)
         is_final = error.get("retryable") is False or claimed.attempt >= claimed.max_attempts
-        text += f"{', for good' if is_final else ''}: {errors.in_short(error)}"
+        text += f"{', for good' if is_final else ''}: {failures.in_short(error)}"
     elif isinstance(report, models.Release) and report.reason:
         text += f": waits for {report.reason}"
     _LOG.log(level, "%s", text)

@@ -5,12 +5,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from uuid import UUID
 
-from currant import errors, models
+from currant import errors, inside, models
+from currant.workflow import api
 
 if TYPE_CHECKING:
     from currant.client import Client
 
 R = TypeVar("R", covariant=True)
+
+_NO_LOOK = (
+    "where an execution stands cannot be asked inside a workflow, a replay would see another state",
+    "await the handle's result(), or ask in a task",
+)
 
 
 class Handle(str, Generic[R]):
@@ -24,6 +30,7 @@ class Handle(str, Generic[R]):
 
     _client: "Client | None"
     _decode: Callable[[str | None], Any] | None
+    _function: str | None
 
     def __new__(
         cls,
@@ -31,6 +38,7 @@ class Handle(str, Generic[R]):
         *,
         client: "Client | None" = None,
         decode: Callable[[str | None], Any] | None = None,
+        function: str | None = None,
     ) -> Self:
         try:
             text = str(execution if isinstance(execution, UUID) else UUID(execution))
@@ -41,6 +49,7 @@ class Handle(str, Generic[R]):
         handle = super().__new__(cls, text)
         handle._client = client
         handle._decode = decode
+        handle._function = function
         return handle
 
     @property
@@ -75,14 +84,18 @@ class Handle(str, Generic[R]):
         Raises:
             ExecutionNotFound: there is none with this id.
         """
+        inside.refuse(*_NO_LOOK)
         return await self._of_loop().status(self)
 
     def state_sync(self) -> models.ExecutionState:
         """`state` for code without an event loop."""
+        inside.refuse(*_NO_LOOK)
         return self._of_thread().status_sync(self)
 
     async def result(self, *, timeout: float | timedelta | None = None) -> R:
         """Wait for the execution to end, and give its result.
+
+        Inside a workflow the result is kept, and replays use it.
 
         Raises:
             ExecutionFailed: it failed; the error says with what, and carries the traceback.
@@ -90,7 +103,11 @@ class Handle(str, Generic[R]):
             TimeoutError: it did not end in time (it goes on nevertheless).
             ExecutionNotFound: there is none with this id.
         """
-        result: R = await self._of_loop().result(self, timeout=timeout, decode=self._decode)
+        result: R
+        if api.in_workflow():
+            result = await inside.result(self.id, self._function, timeout, self._decode)
+            return result
+        result = await self._of_loop().result(self, timeout=timeout, decode=self._decode)
         return result
 
     def result_sync(self, *, timeout: float | timedelta | None = None) -> R:
@@ -102,35 +119,48 @@ class Handle(str, Generic[R]):
         result: R = self._of_thread().result_sync(self, timeout=timeout, decode=self._decode)
         return result
 
-    async def signal(self, name: str, payload: Any = None) -> None:
+    async def signal(self, name: str, payload: Any = None, *, key: str | None = None) -> None:
         """Send the workflow a signal.
+
+        Args:
+            key: however often the signal is sent under it, the workflow gets it once.
 
         Raises:
             AlreadyEnded: it has ended.
             ExecutionNotFound: there is none with this id.
         """
-        if self._client is None:
-            await _defaults().send_signal(self, name, payload)
+        if api.in_workflow():
+            await inside.signal(self, name, payload, key=key, connection=None)
         else:
-            await self._client.signal(self, name, payload)
+            await self._of_loop().signal(self, name, payload, key=key)
 
-    def signal_sync(self, name: str, payload: Any = None) -> None:
+    def signal_sync(self, name: str, payload: Any = None, *, key: str | None = None) -> None:
         """`signal` for code without an event loop."""
-        self._of_thread().signal_sync(self, name, payload)
+        self._of_thread().signal_sync(self, name, payload, key=key)
 
-    async def cancel(self, reason: str | None = None) -> models.Status:
+    async def cancel(
+        self, reason: str | None = None, *, force: bool = False
+    ) -> models.Status | None:
         """Ask for the execution to be cancelled; where it stands now comes back.
 
-        Cancelling what has ended changes nothing.
+        Cancelling what has ended changes nothing. Inside a workflow the request goes out with the
+        commit of what the workflow has done so far, and None comes back.
+
+        Args:
+            force: end it at once, with everything that it has running, without asking.
 
         Raises:
             ExecutionNotFound: there is none with this id.
+            NotAllowedInWorkflow: force was given inside a workflow.
         """
-        return await self._of_loop().cancel(self, reason)
+        if api.in_workflow():
+            await inside.cancel(self.id, reason, force=force)
+            return None
+        return await self._of_loop().cancel(self, reason, force=force)
 
-    def cancel_sync(self, reason: str | None = None) -> models.Status:
+    def cancel_sync(self, reason: str | None = None, *, force: bool = False) -> models.Status:
         """`cancel` for code without an event loop."""
-        return self._of_thread().cancel_sync(self, reason)
+        return self._of_thread().cancel_sync(self, reason, force=force)
 
     def _of_loop(self) -> "Client":
         return self._client or _defaults().current()

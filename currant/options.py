@@ -30,6 +30,8 @@ class CallOptions(TypedDict, total=False):
     retry_delay: Seconds
     retry_backoff: float
     retry_max_delay: Seconds
+    on_parent_end: str
+    signal_key: str
     connection: Any
     client: Any
 
@@ -63,6 +65,8 @@ class WorkflowOptions(TypedDict, total=False):
 CARRIERS = ("connection", "client")
 # A workflow is not run again when it has failed.
 TASKS_ONLY = ("retries", "retry_delay", "retry_backoff", "retry_max_delay")
+# A task ends with the workflow that runs it, and takes no signals.
+WORKFLOWS_ONLY = ("on_parent_end", "signal_key")
 
 
 def check(
@@ -155,10 +159,13 @@ def _moment(value: Any) -> str:
     return value.isoformat()
 
 
-def _scope(value: Any) -> str:
-    if value not in ("always", "open"):
-        raise _Wrong("'always' or 'open'")
-    return str(value)
+def _one_of(*words: str) -> Callable[[Any], str]:
+    def check_word(value: Any) -> str:
+        if value not in words:
+            raise _Wrong(" or ".join(map(repr, words)))
+        return str(value)
+
+    return check_word
 
 
 def _id(value: Any) -> str:
@@ -201,13 +208,15 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "delay": _duration(is_zero_fine=True),
     "run_at": _moment,
     "key": _text(1000),
-    "key_scope": _scope,
+    "key_scope": _one_of("always", "open"),
     "id": _id,
     "version": _whole(1, 1_000_000_000),
     "headers": _headers,
     "retry_delay": _duration(is_zero_fine=True),
     "retry_backoff": _backoff,
     "retry_max_delay": _duration(is_zero_fine=True),
+    "on_parent_end": _one_of("cancel", "abandon"),
+    "signal_key": _text(1000),
     "non_retryable": _errors,
     "transactional": _flag,
     "connection": _anything,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import UTC, datetime, timedelta
+import traceback
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -15,25 +15,21 @@ from currant import (
     Cancelled,
     Client,
     ExecutionFailed,
-    NotAllowedInWorkflow,
+    SideEffectFailed,
     Status,
     TaskFailed,
     get_version,
+    info,
     send_signal,
+    side_effect,
     task,
+    wait_condition,
     wait_for_signal,
     workflow,
 )
-from currant.options import CallOptions
 from tests.integration.conftest import StartWorker
+from tests.integration.flows import events, make_due, waits_for
 from tests.support.worker_database import Database, eventually
-
-
-@pytest.fixture(params=[1000, 0], ids=["cache", "replay"], autouse=True)
-def cache(request: pytest.FixtureRequest) -> int:
-    """How many workflows the workers keep in memory."""
-    size: int = request.param
-    return size
 
 
 @task(name="flows.add", queue="flows", retry_delay=0)
@@ -44,21 +40,6 @@ async def add(a: int, b: int) -> int:
 @task(name="flows.sleepy", queue="flows")
 def sleepy(value: str) -> str:
     return value
-
-
-def events(database: Database, execution: str) -> list[str]:
-    rows = database.rows("select kind, position from currant.history(%s)", execution)
-    return [row.kind for row in rows if row.position == 0]
-
-
-def make_due(database: Database) -> None:
-    database.rows("update currant.delayed set due_at = now() where kind in ('timer', 'blocked')")
-
-
-async def waits_for(database: Database, what: str) -> None:
-    await database.eventually(
-        "select true from currant.execution_status where waits_for like %s", f"%{what}%"
-    )
 
 
 # --- Steps
@@ -342,6 +323,38 @@ async def test_a_workflow_that_nobody_has_begun_is_cancelled_at_once(
     assert await handle.cancel() is Status.CANCELLED
 
 
+async def test_an_enforced_cancel_asks_neither_the_workflow_nor_its_task(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    @task(queue="flows")
+    async def endless() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    @workflow(queue="flows")
+    async def stubborn() -> None:
+        while True:
+            try:
+                await endless.run()
+            except asyncio.CancelledError:
+                continue
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await stubborn.queue()
+    await asyncio.wait_for(begun.wait(), 10)
+    await handle.cancel("now", force=True)
+
+    with pytest.raises(Cancelled, match="now"):
+        await handle.result(timeout=10)
+    await asyncio.wait_for(stopped.wait(), 10)
+    assert database.rows("select * from currant.leases") == []
+
+
 # --- Other code
 
 
@@ -547,74 +560,93 @@ async def test_signals_and_executions_sent_by_a_workflow_arrive(
     assert await independent.result(timeout=10) == 42
 
 
-# --- Options of what a workflow asks for
-
-OPTIONS: dict[str, Any] = {
-    "queue": "flows",
-    "priority": 3,
-    "retries": 1,
-    "timeout": timedelta(seconds=20),
-    "delay": 0.01,
-    "run_at": datetime(2026, 1, 1, tzinfo=UTC),
-    "key": "shared",
-    "key_scope": "open",
-    "id": uuid4(),
-    "version": 1,
-    "headers": {"trace": "x"},
-    "retry_delay": 0,
-    "retry_backoff": 2,
-    "retry_max_delay": 1,
-    "connection": object(),
-    "client": object(),
-}
-NOT_INSIDE = {"connection", "client", "id"}
-NOT_FOR_STEPS = NOT_INSIDE | {"key", "key_scope"}
+# --- What authors call
 
 
-def test_the_options_tried_inside_a_workflow_are_all_there_are() -> None:
-    assert OPTIONS.keys() == CallOptions.__annotations__.keys()
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-async def test_an_option_inside_a_workflow_works_or_is_refused_at_the_call(
-    name: str, work: StartWorker, cache: int
+async def test_a_side_effect_happens_once_however_often_it_is_replayed(
+    work: StartWorker, cache: int
 ) -> None:
-    chosen = add.options(**{name: OPTIONS[name]})
+    calls: list[str] = []
+
+    def read(name: str) -> str:
+        calls.append(name)
+        if name == "missing":
+            raise OSError("no such setting")
+        return f"{name} {len(calls)}"
 
     @workflow(queue="flows")
-    async def flow() -> list[str]:
+    async def flow() -> list[Any]:
+        found: list[Any] = [side_effect(lambda: read("first"))]
+        await add.run(1, 1)
         try:
-            stepped = str(await chosen.run(1, 2))
-        except NotAllowedInWorkflow:
-            stepped = "refused"
-        try:
-            queued = str(await chosen.queue(3, 4))
-        except NotAllowedInWorkflow:
-            queued = "refused"
-        return [stepped, queued]
+            side_effect(lambda: read("missing"))
+        except SideEffectFailed as error:
+            found += [error.type, error.reason]
+        await add.run(1, 1)
+        return [*found, side_effect(lambda: read("last"))]
 
     work("flows", worker_workflow_cache=cache)
-    stepped, queued = await asyncio.wait_for(flow.run(), 15)
 
-    assert stepped == ("refused" if name in NOT_FOR_STEPS else "3")
-    if name in NOT_INSIDE:
-        assert queued == "refused"
-    else:
-        independent: currant.Handle[int] = currant.Handle(queued)
-        assert await independent.result(timeout=10) == 7
+    found = await asyncio.wait_for(flow.run(), 10)
+    assert found == ["first 1", "OSError", "no such setting", "last 3"]
+    assert calls == ["first", "missing", "last"]
 
 
-async def test_keys_inside_a_workflow_share_an_execution(
+async def test_a_workflow_knows_about_itself(work: StartWorker, cache: int) -> None:
+    replaying: list[bool] = []
+
+    @workflow(queue="flows", version=3)
+    async def flow() -> list[Any]:
+        replaying.append(info().is_replaying)
+        await add.run(1, 1)
+        replaying.append(info().is_replaying)
+        own = info()
+        return [own.id, own.root_id, own.function, own.version, own.queue, own.headers]
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await flow.options(headers={"trace": "x"}).queue()
+
+    expected = [handle, handle, "flow", 3, "flows", {"trace": "x"}]
+    assert await handle.result(timeout=10) == expected
+    assert replaying == ([False, False] if cache else [False, True, False])
+
+
+async def test_a_condition_that_does_not_come_true_times_out(
     work: StartWorker, cache: int, database: Database
 ) -> None:
     @workflow(queue="flows")
-    async def flow() -> None:
-        await add.options(key="first").queue(1, 1)
-        await add.options(key="first").queue(1, 1)
-        await add.queue_many([add.bind(1, 1), add.bind(2, 2)], keys=["first", "second"])
+    async def flow() -> str:
+        done: list[int] = []
+        try:
+            await wait_condition(lambda: bool(done), timeout=timedelta(hours=1))
+        except TimeoutError:
+            done.append(await add.run(1, 1))
+        await wait_condition(lambda: bool(done))
+        return f"{done}"
 
     work("flows", worker_workflow_cache=cache)
-    await asyncio.wait_for(flow.run(), 15)
+    handle = await flow.queue()
+    await waits_for(database, "condition")
+    make_due(database)
 
-    keys = database.rows("select key from currant.execution_status where function = 'flows.add'")
-    assert sorted(row.key for row in keys) == ["first", "second"]
+    assert await handle.result(timeout=10) == "[2]"
+
+
+async def test_a_failed_group_tells_of_each_of_its_members(work: StartWorker, cache: int) -> None:
+    @task(queue="flows", retries=0)
+    async def charge(amount: int) -> None:
+        raise ValueError(f"no cover for {amount}")
+
+    @workflow(queue="flows")
+    async def order() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(charge.run(7))
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await order.queue()
+
+    with pytest.raises(ExecutionFailed, match="ExceptionGroup") as caught:
+        await handle.result(timeout=10)
+    printed = "".join(traceback.format_exception(caught.value))
+    assert printed.count('raise ValueError(f"no cover') == 1
+    assert "charge" in printed

@@ -79,7 +79,7 @@ def test_options_of_all_commands_may_stand_before_the_command(
 def test_the_commands_are_those_of_the_manual() -> None:
     assert " ".join(main.commands) == (
         "migrate schema worker register enqueue status list history signal cancel retry"
-        " queues workers"
+        " queues workers versions replay"
     )
 
 
@@ -123,6 +123,17 @@ def test_the_version_is_the_packages() -> None:
         (["enqueue", "f", "--delay", "5x"], ["--delay", "1.5s"]),
         (["enqueue", "f", "--retries", "many"], ["--retries", "many"]),
         (["signal", ID, "go", "yes"], ["is not JSON"]),
+        (["signal", ID], ["missing the NAME", "ID NAME [JSON]", "signal --help"]),
+        (["signal", ID, "go", "1", "2"], ["too many words: '2'", "ID NAME [JSON]"]),
+        (["signal", "--to", "order", "k"], ["missing argument"]),
+        (["signal", "--to", "order"], ["'--to' requires 2 arguments"]),
+        (["signal", "--to", "f", "k", ID, "go", "1"], ["too many words: '1'", "NAME [JSON]"]),
+        (["signal", ID, "go", "--key", "k", "--id", ID], ["--key and --id"]),
+        (["history", ID, "--all", "--json"], ["--all", "--json"]),
+        (["status", ID, "--children", "-1"], ["--children", "x<=100000"]),
+        (["replay"], ["nothing to replay", "ID, --function or --file"]),
+        (["replay", "7"], ["'7'", "UUID"]),
+        (["replay", "--file", "/nowhere.json"], ["/nowhere.json cannot be read", "check the path"]),
         (["migrate", "--status", "--verify"], ["do not go together"]),
         (["migrate", "--json"], ["--json needs --status"]),
         (["worker", "--queue", " "], ["--queue", "empty"]),

@@ -142,6 +142,60 @@ def test_json_keeps_every_digit_of_what_was_stored() -> None:
     assert json.loads(stream.getvalue())["n"] is None
 
 
+@pytest.mark.usefixtures("on_terminal")
+def test_values_take_their_short_form_before_anything_gives_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    columns = (Column("ID", short=render.short_ids), Column("NOTE", shrinks_to=4, keep=1))
+
+    def shown(width: int) -> str:
+        monkeypatch.setenv("COLUMNS", str(width))
+        stream = Terminal()
+        Screen(stream).table(columns, [(ID, "a note")])
+        return stream.getvalue().splitlines()[1].rstrip()
+
+    assert shown(50) == f"{ID}  a note"
+    assert shown(30) == f"{ID[-12:]}  a note"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.usefixtures("on_terminal")
+def test_parts_stand_side_by_side_and_fields_may_be_indented(terminal: bool) -> None:
+    stream = Terminal() if terminal else io.StringIO()
+
+    Screen(stream).parts(ID, "ok       ", "a\nb")
+    Screen(stream).fields([("label", "value")], indent=2)
+
+    lines = [line.rstrip() for line in stream.getvalue().splitlines()]
+    assert lines == [f"{ID}  ok         a; b", "  label  value"]
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_a_status_that_a_value_begins_with_has_its_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR")
+
+    def is_coloured(value: str) -> bool:
+        stream = Terminal()
+        monkeypatch.setattr("sys.stdout", stream)
+        Screen(stream).parts(value)
+        return "\x1b" in stream.getvalue()
+
+    assert is_coloured("failed: ValueError")
+    assert is_coloured("mismatch ")
+    assert not is_coloured("failed is not all")
+    assert not is_coloured("they failed")
+
+
+def test_branches_of_a_tree_have_plain_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, binary = stream_of("ascii")
+    monkeypatch.setattr("sys.stdout", stream)
+    prepare_streams()
+
+    Screen(stream).line("├─ a │ b └─ c")
+
+    assert binary.getvalue() == b"|- a | b `- c\n"
+
+
 def stream_of(encoding: str) -> tuple[io.TextIOWrapper, io.BytesIO]:
     binary = io.BytesIO()
     return io.TextIOWrapper(binary, encoding=encoding, write_through=True), binary

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from currant.cli import timeline
 from currant.cli.timeline import Step
-from currant.models import ExecutionState, HistoryEntry, Status
+from currant.models import ExecutionState, ExecutionSummary, HistoryEntry, Status
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 RUN = UUID("0190c000-0000-7000-8000-000000000001")
@@ -168,13 +168,169 @@ def test_timers_signals_and_markers_are_steps() -> None:
     assert [(step.what, step.outcome) for step in steps[2:]] == [
         ("timer 1m00s", "fired"),
         ("version of sms", "2"),
-        ("queue mail", f"as {CHILD}"),
+        ("queue mail", ""),
         ("signal ok received", '{"by": "me"}'),
         ("asked to cancel", "enough"),
         ("cancelled", "enough"),
     ]
     assert steps[2].waited == timedelta(seconds=60)
     assert steps[5].waited == timedelta(seconds=39)
+
+
+def summary(**given: Any) -> ExecutionSummary:
+    whole = state(**given)
+    fields = {name: getattr(whole, name, None) for name in ExecutionSummary.__struct_fields__}
+    return ExecutionSummary(**{**fields, "error_message": None})
+
+
+def test_a_child_shows_its_id_what_came_of_it_and_how_long_it_took() -> None:
+    child = summary(
+        id=CHILD,
+        status=Status.FAILED,
+        created_at=at(1),
+        started_at=at(2),
+        finished_at=at(5),
+    )
+    error = {"type": "ValueError", "message": "no", "status": "failed"}
+    steps = told(
+        [
+            STARTED,
+            entry(1, 1, "child", seconds=1, number=1, name="ship", execution_id=CHILD),
+            entry(2, 0, "child_failed", seconds=5, number=1, payload=error, execution_id=CHILD),
+        ],
+        children={CHILD: child},
+    )
+
+    step = steps[2]
+    assert (step.what, step.execution) == ("child ship", CHILD)
+    assert step.outcome == "failed: ValueError: no"
+    assert (step.waited, step.ran) == (timedelta(seconds=1), timedelta(seconds=3))
+
+
+def test_an_open_child_shows_what_it_waits_for() -> None:
+    child = summary(id=CHILD, created_at=at(1), started_at=at(1), waits_for="signal go")
+    steps = told(
+        [STARTED, entry(1, 1, "child", seconds=1, number=1, name="ship", execution_id=CHILD)],
+        children={CHILD: child},
+    )
+
+    assert steps[2].outcome == "suspended, waits for signal go"
+
+
+def test_what_goes_to_other_executions_is_told() -> None:
+    by_id = {"id": str(RUN), "execution": str(CHILD), "payload": 1}
+    by_key = {"id": str(RUN), "function": "order", "key": "k-1", "payload": 1}
+    steps = told(
+        [
+            STARTED,
+            entry(1, 1, "attach", seconds=1, number=1, name="ship", payload=by_id),
+            entry(1, 2, "signal", seconds=1, number=2, name="go", payload=by_id),
+            entry(1, 3, "signal", seconds=1, number=3, name="go", payload=by_key),
+            entry(
+                *(1, 4, "request_cancel"),
+                seconds=1,
+                number=4,
+                payload={"execution": str(CHILD), "reason": "late"},
+            ),
+            entry(2, 0, "attached_completed", seconds=2, number=1, payload=[7]),
+        ]
+    )
+
+    assert [(step.what, step.outcome, step.execution) for step in steps[2:6]] == [
+        ("wait for ship", "completed: [7]", CHILD),
+        ("signal go sent", "", CHILD),
+        ("signal go sent", "to order, key k-1", None),
+        ("ask to cancel", "late", CHILD),
+    ]
+    assert steps[2].waited == timedelta(seconds=1)
+
+
+def test_side_effects_show_their_value_or_error() -> None:
+    steps = told(
+        [
+            STARTED,
+            entry(1, 1, "side_effect", seconds=1, number=1, name="roll", payload={"value": 3}),
+            entry(
+                *(1, 2, "side_effect"),
+                seconds=1,
+                number=2,
+                name="roll",
+                payload={"error": {"type": "OSError", "message": "no"}},
+            ),
+            entry(1, 3, "version", seconds=1, name="x", payload={"version": 1, "inferred": True}),
+            entry(1, 4, "timer", seconds=1, number=3, name="signal go", payload={"seconds": 60}),
+        ]
+    )
+
+    assert [(step.what, step.outcome) for step in steps[2:6]] == [
+        ("side effect roll", "3"),
+        ("side effect roll", "OSError: no"),
+        ("version of x", "1, inferred"),
+        ("timer 1m00s for signal go", "open"),
+    ]
+
+
+CONTINUED = [
+    STARTED,
+    entry(1, 1, "task", seconds=1, number=1, name="pay", execution_id=CHILD),
+    entry(2, 0, "signal_received", seconds=4, name="next", payload=None),
+    entry(2, 1, "continue_as_new", seconds=4, payload={"args": {"n": 2}, "signals": []}),
+    entry(3, 0, "started", seconds=5, payload={"version": 3}),
+    entry(3, 1, "timer", seconds=5, number=2, payload={"seconds": 60}),
+    entry(4, 0, "task_completed", seconds=6, number=1, payload=7),
+]
+
+
+def test_a_run_that_continued_shows_the_present_one_alone() -> None:
+    steps = timeline.of_workflow(state(waits_for="timer"), CONTINUED, {}, is_whole=False)
+
+    assert [(step.what, step.outcome) for step in steps] == [
+        ("continued as new", 'with {"n":2}'),
+        ("started", "version 3"),
+        ("timer 1m00s", "open"),
+        # It belongs to the run before, whose steps are not shown.
+        ("task_completed", "completed: 7"),
+        ("suspended", "waits for timer"),
+    ]
+    assert steps[1].waited == timedelta(seconds=1)
+
+
+def test_a_run_that_continued_shows_all_runs_on_request() -> None:
+    steps = timeline.of_workflow(state(waits_for="timer"), CONTINUED, {}, is_whole=True)
+
+    assert [step.what for step in steps] == [
+        *("enqueued", "started", "task pay", "signal next received", "continued as new"),
+        *("started", "timer 1m00s", "task_completed", "suspended"),
+    ]
+
+
+def test_a_run_that_has_just_continued_waits_to_be_taken_up() -> None:
+    waiting = state(status=Status.PENDING, waits_for="a free worker on queue orders")
+    steps = timeline.of_workflow(waiting, CONTINUED[:4], {}, is_whole=False)
+
+    assert len(timeline.runs_of(CONTINUED[:4])) == 2
+    assert [step.what for step in steps] == ["continued as new", "pending"]
+
+
+def test_how_it_ended_after_it_was_taken_back_is_not_shown() -> None:
+    steps = told(
+        [
+            STARTED,
+            entry(1, 1, "task", seconds=1, number=1, name="pay", execution_id=CHILD),
+            entry(2, 0, "signal_received", seconds=4, name="stop"),
+            entry(2, 1, "cancel", seconds=4, number=1),
+            entry(3, 0, "task_completed", seconds=5, number=1, payload=7),
+        ]
+    )
+
+    assert steps[2].outcome == "cancelled after 3.00s"
+    assert len(steps) == 5
+
+
+def test_that_something_was_cancelled_is_not_said_twice() -> None:
+    assert timeline.with_reason("cancelled", "Cancelled: enough") == "cancelled: enough"
+    assert timeline.with_reason("cancelled", "Cancelled") == "cancelled"
+    assert timeline.with_reason("failed", "ValueError: no") == "failed: ValueError: no"
 
 
 def test_a_step_the_workflow_cancelled_says_when() -> None:
@@ -187,7 +343,7 @@ def test_a_step_the_workflow_cancelled_says_when() -> None:
         ]
     )
 
-    assert steps[2].outcome == "cancelled by the workflow after 3.00s"
+    assert steps[2].outcome == "cancelled after 3.00s"
 
 
 def test_an_open_one_ends_with_what_it_waits_for() -> None:
@@ -231,7 +387,7 @@ def test_what_this_version_does_not_know_is_still_shown() -> None:
         ]
     )
 
-    assert [step.what for step in steps[2:-1]] == ["eclipse sun", "side_effect", "task_completed"]
+    assert [step.what for step in steps[2:-1]] == ["eclipse sun", "side effect", "task_completed"]
 
 
 def test_a_task_has_its_attempts_for_a_story() -> None:

@@ -1,6 +1,5 @@
 """Decorators, the registry, binding of calls, options."""
 
-import asyncio
 import importlib.util
 import inspect
 import sys
@@ -16,18 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from currant import get_version, now, task, wait_for_signal, workflow
+from currant import task, workflow
 from currant.definitions import Function, registry
 from currant.errors import (
     DecodingError,
     DefinitionError,
     EncodingError,
-    NotInWorkflow,
     OptionError,
     Retry,
-    TaskFailed,
 )
-from currant.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -472,148 +468,6 @@ def test_an_annotation_that_json_cannot_carry_is_named() -> None:
         f.queue("x")
 
 
-# --- Options
-
-
-@task(name="mail", queue="emails", retries=1, timeout=5)
-async def mail(to: str) -> None: ...
-
-
-@workflow(name="order", queue="orders", version=3)
-async def order(id: int) -> int:  # noqa: A002
-    return id
-
-
-def test_options_give_a_copy() -> None:
-    urgent = mail.options(queue="urgent", priority=10)
-
-    assert urgent is not mail
-    assert urgent.name == "mail"
-    assert urgent._sent(Settings())["queue"] == "urgent"
-    assert mail._sent(Settings())["queue"] == "emails"
-    assert urgent.options(delay=1)._sent(Settings())["queue"] == "urgent"
-
-
-def test_what_is_sent_comes_from_call_declaration_and_settings() -> None:
-    settings = Settings(default_retries=7, default_timeout=70, default_workflow_timeout=700)
-
-    assert mail.options(retries=0)._sent(settings) == {
-        "kind": "task",
-        "version": 1,
-        "queue": "emails",
-        "retries": 0,
-        "timeout": 5.0,
-    }
-    assert order._sent(settings) == {
-        "kind": "workflow",
-        "version": 3,
-        "queue": "orders",
-        "timeout": 700,
-    }
-
-
-def test_every_option_is_sent_as_json_takes_it() -> None:
-    chosen = mail.options(
-        priority=3,
-        timeout=timedelta(minutes=2),
-        delay=timedelta(hours=1),
-        key="k",
-        key_scope="open",
-        id=UUID(int=9),
-        version=4,
-        headers={"trace": ["a", 1]},
-        retry_delay=0,
-        retry_backoff=3,
-        retry_max_delay=9,
-    )._options
-
-    assert chosen == {
-        "priority": 3,
-        "timeout": 120.0,
-        "delay": 3600.0,
-        "key": "k",
-        "key_scope": "open",
-        "id": "00000000-0000-0000-0000-000000000009",
-        "version": 4,
-        "headers": {"trace": ["a", 1]},
-        "retry_delay": 0.0,
-        "retry_backoff": 3.0,
-        "retry_max_delay": 9.0,
-    }
-
-
-def test_run_at_is_sent_with_its_offset() -> None:
-    moment = datetime(2026, 1, 31, 8, tzinfo=UTC)
-
-    assert mail.options(run_at=moment)._options == {"run_at": "2026-01-31T08:00:00+00:00"}
-
-
-def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(
-        OptionError, match=r"mail\.options\(\) has no option 'quue' \(known .*queue"
-    ):
-        mail.options(quue="x")  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize(
-    ("options", "wanted"),
-    [
-        ({"queue": 3}, "a text"),
-        ({"priority": "10"}, "a whole number"),
-        ({"timeout": -1}, "seconds over 0"),
-        ({"delay": -1}, "seconds from 0"),
-        ({"run_at": "2026-01-31"}, "a datetime"),
-        ({"run_at": datetime(2026, 1, 31)}, "a datetime with a time zone"),  # noqa: DTZ001
-        ({"id": "7"}, "a UUID"),
-        ({"id": 7}, "a UUID"),
-        ({"key": ""}, "a text"),
-        ({"key_scope": "sometimes"}, "'always' or 'open'"),
-        ({"headers": [1]}, "a mapping"),
-        ({"headers": {1: 2}}, "a mapping"),
-        ({"version": 0}, "a whole number"),
-        ({"queue": None}, "a text"),
-    ],
-    ids=str,
-)
-def test_a_wrong_value_of_an_option_is_refused_by_name(
-    options: dict[str, Any], wanted: str
-) -> None:
-    name = next(iter(options))
-
-    with pytest.raises(
-        OptionError, match=rf"option {name} of mail\.options\(\) has to be {wanted}"
-    ):
-        mail.options(**options)
-
-
-def test_headers_that_are_no_json_are_refused() -> None:
-    with pytest.raises(EncodingError, match="option headers cannot be sent"):
-        mail.options(headers={"a": object()})
-
-
-def test_options_that_exclude_each_other_are_refused() -> None:
-    with pytest.raises(OptionError, match="delay and run_at"):
-        mail.options(delay=1).options(run_at=datetime.now(UTC))
-    with pytest.raises(OptionError, match="client and connection"):
-        mail.options(client=object(), connection=object())
-
-
-def test_a_workflow_cannot_be_given_retries() -> None:
-    with pytest.raises(OptionError, match=r"order\.options\(\) has no option 'retries'"):
-        order.options(retries=1)
-
-
-def test_queue_many_refuses_what_it_cannot_bind() -> None:
-    with pytest.raises(TypeError, match="takes mappings of keyword arguments"):
-        mail.queue_many_sync(["a"])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match=r"a call of order\(\) was given to mail"):
-        mail.queue_many_sync([order.bind(1)])
-    with pytest.raises(OptionError, match="2 calls and 1 keys"):
-        mail.queue_many_sync([{"to": "a"}, mail.bind("b")], keys=["x"])
-    with pytest.raises(OptionError, match="option key of mail cannot be shared"):
-        mail.options(key="k").queue_many_sync([])
-
-
 # --- Retrying
 
 
@@ -629,53 +483,3 @@ def test_what_is_retried_and_what_is_not() -> None:
     assert not f.is_retryable(KeyError())
     assert not f.is_retryable(EncodingError("x"))
     assert not f.is_retryable(DecodingError("x"))
-
-
-# --- Called directly
-
-
-@task(name="double")
-def double(x: int) -> int:
-    if x < 0:
-        raise ValueError("negative")
-    return 2 * x
-
-
-@task(name="adouble")
-async def adouble(x: int) -> int:
-    return 2 * x
-
-
-@workflow(name="sum_up")
-async def sum_up(x: int) -> int:
-    parts = await asyncio.gather(double.run(x), adouble.options(queue="q").run(x))
-    return sum(parts) + get_version("change", 1, 3)
-
-
-async def test_a_workflow_called_directly_runs_its_tasks_in_place() -> None:
-    assert await sum_up(5) == 23
-
-
-async def test_in_a_workflow_called_directly_errors_look_as_in_a_real_one() -> None:
-    with pytest.raises(TaskFailed, match="double failed: ValueError: negative") as caught:
-        await sum_up(-1)
-
-    assert caught.value.type == "ValueError"
-    assert "raise ValueError" in (caught.value.traceback or "")
-
-
-async def test_a_workflow_called_directly_knows_the_time_but_gets_no_signals() -> None:
-    @workflow
-    async def flow() -> datetime:
-        with pytest.raises(NotInWorkflow):
-            await wait_for_signal("go")
-        return now()
-
-    assert (await flow()).tzinfo is UTC
-
-
-def test_outside_of_a_workflow_its_functions_say_so() -> None:
-    with pytest.raises(NotInWorkflow):
-        get_version("change", 1, 2)
-    with pytest.raises(NotInWorkflow):
-        now()

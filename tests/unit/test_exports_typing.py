@@ -8,7 +8,9 @@ import pytest
 SOURCE = """
 import asyncio
 
-from currant import Handle, get_version, send_signal, task, wait_for_signal, workflow
+from datetime import datetime
+
+from currant import continue_as_new, send_signal, side_effect, task, wait_condition, workflow
 
 
 @task
@@ -28,7 +30,18 @@ async def process_order(order_id: str) -> float:
     reveal_type(await asyncio.gather(plain.run(1), send_email.run("a", "b")))
     async with asyncio.TaskGroup() as group:
         reveal_type(await group.create_task(plain.run(2)))
+    reveal_type(side_effect(datetime.now))
     return 1.0
+
+
+@workflow
+async def shop(orders: list[str], count: int = 0) -> int:
+    reveal_type(await process_order.options(key="k", on_parent_end="abandon").run(orders[0]))
+    await wait_condition(lambda: count > 3, timeout=5)
+    await send_signal((process_order, orders[0]), "paid", 7)
+    if orders:
+        continue_as_new(orders[1:], count=count + 1)
+    return count
 
 
 async def use() -> None:
@@ -42,6 +55,10 @@ async def use() -> None:
     reveal_type(await send_email("a", "b"))
     reveal_type(await send_email.options(queue="x", timeout=5).queue(to="a", subject="b"))
     as_text: str = handle
+    keyed = process_order.options(key="o1")
+    reveal_type(await keyed.queue_and_signal("paid", {"by": "card"}, "o1"))
+    keyed.queue_and_signal("paid", None, order="o1")  # wrong
+    keyed.queue_and_signal("paid")  # wrong
     plain.run(x="3")  # wrong
     send_email.queue("a")  # wrong
     send_email.queue(to="a", subject="b", cc="c")  # wrong
@@ -62,6 +79,8 @@ EXPECTED = [
     "dict[str, bool]",
     "tuple[int, dict[str, bool]]",
     "int",
+    "datetime.datetime",
+    "float",
     "currant.handles.Handle[float]",
     "float",
     "tuple[currant.handles.Handle[float], currant.handles.Handle[int]]",
@@ -70,6 +89,7 @@ EXPECTED = [
     "int",
     "dict[str, bool]",
     "currant.handles.Handle[dict[str, bool]]",
+    "currant.handles.Handle[float]",
 ]
 
 
