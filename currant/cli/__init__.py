@@ -3,7 +3,7 @@
 import click
 
 from currant import __version__
-from currant.cli import admin, executions, history, inspection, work
+from currant.cli import admin, executions, history, inspection, replay, versions, work
 from currant.cli.session import Commands
 
 
@@ -30,5 +30,7 @@ for _command in (
     executions.retry,
     inspection.queues,
     inspection.workers,
+    versions.versions,
+    replay.replay,
 ):
     main.add_command(_command)

@@ -71,46 +71,87 @@ def enqueue(
 
 
 @command()
-@click.argument("execution", metavar="ID", type=parameters.execution_id)
-@click.argument("name")
-@click.argument("payload", metavar="[JSON]", default="null", type=parameters.json_value)
+@click.argument("words", metavar="[ID] NAME [JSON]", nargs=-1, required=True)
+@click.option(
+    "--to",
+    "holder",
+    metavar="FUNCTION KEY",
+    nargs=2,
+    help="Instead of an ID: the run of this workflow that was enqueued with this key.",
+)
+@click.option(
+    "--key",
+    metavar="TEXT",
+    help="Of the signal: sent again with the same one, it is delivered once.",
+)
 @click.option(
     "--id",
     "given_id",
     metavar="ID",
     type=parameters.execution_id,
-    help="The signal's own id: sent again with it, it is delivered once.",
+    help="The signal's own id, for the same purpose.",
 )
 @pass_session
 def signal(
-    session: Session, execution: UUID, name: str, payload: str, given_id: UUID | None
+    session: Session,
+    words: Sequence[str],
+    holder: tuple[str, str] | None,
+    key: str | None,
+    given_id: UUID | None,
 ) -> None:
     """Send a signal to a workflow. JSON is what it carries; - reads it from standard input."""
-    options = {} if given_id is None else {"id": str(given_id)}
+    if key is not None and given_id is not None:
+        raise click.UsageError("--key and --id do not go together: one of them is enough")
+    given = {"key": key, "id": given_id and str(given_id)}
+    options = {name: value for name, value in given.items() if value is not None}
+    execution, name, payload = _signal_of(words, to_holder=holder is not None)
+    if holder is None:
+        assert execution is not None
+        call = database.signal(execution, name, payload, options)
+        receiver = str(execution)
+    else:
+        call = database.signal_by_key(*holder, name, payload, options)
+        receiver = f"{holder[0]} with key {holder[1]}"
     with session.connection() as connection:
-        database.run_sync(connection, database.signal(execution, name, payload, options))
-    click.echo(f"signal {name} sent to {execution}")
+        database.run_sync(connection, call)
+    click.echo(f"signal {name} sent to {receiver}")
+
+
+def _signal_of(words: Sequence[str], *, to_holder: bool) -> tuple[UUID | None, str, str]:
+    """Read what stands on the command line: an ID unless --to says who, a name, and JSON."""
+    expected = "NAME [JSON]" if to_holder else "ID NAME [JSON]"
+    rest = list(words)
+    execution = None if to_holder else parameters.execution_id(rest.pop(0))
+    if not 1 <= len(rest) <= 2:
+        problem = "missing the NAME of the signal" if not rest else f"too many words: {rest[-1]!r}"
+        raise click.UsageError(f"{problem}; expected {expected}")
+    return execution, rest[0], parameters.json_value(rest[1]) if len(rest) == 2 else "null"
 
 
 @command()
 @_EXECUTIONS
 @click.option("--reason", metavar="TEXT", help="Stored with the cancellation.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="End them at once, and what they have started, whatever runs: no clean-up.",
+)
 @pass_session
-def cancel(session: Session, executions: Sequence[UUID], reason: str | None) -> int:
+def cancel(session: Session, executions: Sequence[UUID], reason: str | None, *, force: bool) -> int:
     """Cancel executions.
 
     What has not begun ends at once; what runs is asked to stop. Exits with 1 if one of them is
     unknown or had already ended another way.
     """
+    options = {"force": True} if force else {}
+    asked = ", ends as soon as its row is free" if force else ", asked to stop"
 
     def cancel_one(connection: Any, execution: UUID) -> bool:
-        status = database.run_sync(connection, database.cancel(execution, reason))
+        status = database.run_sync(connection, database.cancel(execution, reason, options))
         if status in (Status.COMPLETED, Status.FAILED):
             complain(f"{execution} has already {_ended(status)}, nothing to cancel")
             return False
-        click.echo(
-            f"{execution} {status}" + ("" if status == Status.CANCELLED else ", asked to stop")
-        )
+        click.echo(f"{execution} {status}" + ("" if status == Status.CANCELLED else asked))
         return True
 
     return _each(session, executions, cancel_one)

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from currant import database
-from currant.cli import parameters
+from currant.cli import parameters, tree
 from currant.cli.render import (
     Column,
     Screen,
@@ -23,10 +23,15 @@ from currant.cli.render import (
 )
 from currant.cli.session import Session, command, complain, pass_session
 from currant.cli.timeline import failed_attempts, hindrance
-from currant.models import ExecutionState, ExecutionSummary, Status
+from currant.errors import RemoteError
+from currant.models import ExecutionState, ExecutionSummary, Status, TreeNode
 
 _LONGEST_NOTE = 200
-_JSON_FIELDS = frozenset({"args", "result", "error", "headers", "details", "attempts", "payload"})
+# Children of a workflow: how many are shown, read, and may be asked for.
+_CHILDREN, _READ, _MOST_CHILDREN = 50, 1000, 100_000
+_JSON_FIELDS = frozenset(
+    {"args", "result", "error", "headers", "details", "attempts", "payload", "unread_signals"}
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -42,21 +47,37 @@ def document(record: msgspec.Struct) -> dict[str, Any]:
 
 @command()
 @click.argument("execution", metavar="ID", type=parameters.execution_id)
+@click.option(
+    "--children",
+    "limit",
+    metavar="N",
+    type=click.IntRange(min=0, max=_MOST_CHILDREN),
+    help=f"Show at most so many of what a workflow started: {_CHILDREN}; with --json {_READ}.",
+)
 @json_option
 @pass_session
-def status(session: Session, execution: UUID, as_json: bool) -> None:
+def status(session: Session, execution: UUID, limit: int | None, as_json: bool) -> None:
     """Show one execution in full.
 
-    Its state, attempts with their errors, times, result, and why it waits if it does.
+    Its state, attempts with their errors, times, result, why it waits if it does, and what it has
+    started if it is a workflow.
     """
+    shown = limit if limit is not None else _READ if as_json else _CHILDREN
+    # One more for the execution itself, and one to see whether there are more.
+    most = max(shown, _READ) + 2
     with session.connection() as connection:
         state = database.run_sync(connection, database.status(execution))
+        found: list[TreeNode] = []
+        if state.kind == "workflow" and shown:
+            found = database.run_sync(connection, database.tree(execution, most))[1:]
     screen = Screen()
     if as_json:
-        screen.json(document(state))
+        listed = {"children": [document(row) for row in found[:shown]]}
+        screen.json({**document(state), **(listed if state.kind == "workflow" else {})})
         return
     screen.fields(_description(state))
     _show_attempts(screen, state)
+    tree.show(screen, found[: most - 2], shown, is_cut=len(found) > most - 2)
     _show_traceback(screen, state)
 
 
@@ -70,6 +91,7 @@ def _description(state: ExecutionState) -> list[tuple[str, str]]:
         ("queue", f"{state.queue}{priority}"),
         ("status", state.status),
         hindrance(state),
+        ("unread", _unread(state)),
         ("cancelling", "asked to stop" if _is_stopping(state) else ""),
         ("attempt", tries),
         ("worker", str(state.worker_id or "")),
@@ -87,6 +109,13 @@ def _description(state: ExecutionState) -> list[tuple[str, str]]:
         ("result", compact_json(state.result) if state.status == Status.COMPLETED else ""),
         ("error", error_line(state.error)),
     ]
+
+
+def _unread(state: ExecutionState) -> str:
+    """Return which signals nobody has taken; once a workflow has ended, nobody will."""
+    names = [str(one["name"]) for one in database.plain_json(state.unread_signals) or []]
+    count = f"{len(names)} signal{'' if len(names) == 1 else 's'}"
+    return f"{count}: {', '.join(names)}" if names else ""
 
 
 def _is_stopping(state: ExecutionState) -> bool:
@@ -130,13 +159,22 @@ def _show_attempts(screen: Screen, state: ExecutionState) -> None:
 
 
 def _show_traceback(screen: Screen, state: ExecutionState) -> None:
-    stored = msgspec.json.decode(state.error) if state.error else None
-    trace = stored.get("traceback") if isinstance(stored, dict) else None
-    if not isinstance(trace, str) or not trace.strip():
+    """Print the traceback of its error, below those of what led to it: it began with the first."""
+    if state.error is None:
         return
-    screen.line()
-    for line in trace.rstrip().splitlines():
-        screen.line(line, style="dim")
+    chain: list[RemoteError] = []
+    error: RemoteError | None = RemoteError.from_json(msgspec.json.decode(state.error))
+    while error is not None:
+        chain.insert(0, error)
+        error = error.cause
+    for each in chain:
+        lines = (each.traceback or "").rstrip().splitlines()
+        if each is not chain[-1]:
+            lines.insert(0, str(each))
+        if lines:
+            screen.line()
+        for line in lines:
+            screen.line(line, style="dim")
 
 
 @command("list")

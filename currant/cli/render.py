@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import msgspec
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -28,8 +29,14 @@ _STATUS_STYLES = {
     "completed": "green",
     "failed": "bold red",
     "cancelled": "yellow",
+    "ok": "green",
+    **dict.fromkeys(
+        ("mismatch", "version", "unknown", "arguments", "deadlock", "error"), "bold red"
+    ),
 }
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-([0-9a-f]{12})\b")
+_STATUS = re.compile(r"(\w+)\s*(?:$|[:,])")
 _GAP = 2
 _ALWAYS = 9
 _LONGEST_VALUE = 4000
@@ -42,12 +49,14 @@ class Column:
     Args:
         shrinks_to: the width it may be squeezed to, with an ellipsis; 0 = it stays whole.
         keep: columns with a lower number are left out first.
+        short: gives values a shorter form before anything else gives way.
     """
 
     title: str
     shrinks_to: int = 0
     keep: int = _ALWAYS
     is_right: bool = False
+    short: Callable[[str], str] | None = None
 
 
 class Screen:
@@ -75,6 +84,12 @@ class Screen:
         """Print one line, whole, however wide the terminal is."""
         self._print(Text(clean(text), style=style))
 
+    def parts(self, *parts: str) -> None:
+        """Print one line, whole, of parts side by side; words for a status get their colour."""
+        # Blanks at the end of a part align the next.
+        cells = [_styled(one_line(part).ljust(len(part))) for part in parts]
+        self._print(Text(" " * _GAP).join(cells))
+
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
         """Print rows under their titles; words for a status get its colour."""
         cells = [tuple(one_line(value) or "-" for value in row) for row in rows]
@@ -83,20 +98,20 @@ class Screen:
         else:
             self._plain_table(columns, cells)
 
-    def fields(self, pairs: Iterable[tuple[str, str]]) -> None:
+    def fields(self, pairs: Iterable[tuple[str, str]], *, indent: int = 0) -> None:
         """Print labelled values, one below the other; pairs without a value are left out."""
         shown = [(label, one_line(value)) for label, value in pairs if value]
-        indent = max((len(label) for label, _ in shown), default=0) + _GAP
+        width = max((len(label) for label, _ in shown), default=0) + _GAP
         if not self.is_terminal:
             for label, value in shown:
-                self._plain(f"{label:<{indent}}{value}")
+                self._plain(f"{' ' * indent}{label:<{width}}{value}")
             return
         grid = Table.grid(padding=(0, _GAP, 0, 0))
         grid.add_column(style="dim", no_wrap=True)
         grid.add_column(overflow="fold")
         for label, value in shown:
             grid.add_row(label, Text(shortened(value), style=_STATUS_STYLES.get(value, "")))
-        self._console.print(grid)
+        self._console.print(Padding(grid, (0, 0, 0, indent)))
 
     def json(self, document: Any) -> None:
         """Print a document as JSON; what raw_json() made is embedded exactly as it is."""
@@ -107,6 +122,8 @@ class Screen:
         self._plain(text)
 
     def _rich_table(self, columns: Sequence[Column], rows: list[tuple[str, ...]]) -> None:
+        if _natural_width(columns, rows) > self.width:
+            rows = [_short_forms(columns, row) for row in rows]
         widths = _fitted(columns, rows, self.width)
         if widths is None:
             self._plain_table(columns, rows)
@@ -126,7 +143,7 @@ class Screen:
         self._console.print(table)
 
     def _plain_table(self, columns: Sequence[Column], rows: list[tuple[str, ...]]) -> None:
-        widths = [_natural_width(column, rows, index) for index, column in enumerate(columns)]
+        widths = _natural_widths(columns, rows)
         for row in [tuple(column.title for column in columns), *rows]:
             padded = (
                 _padded(value, width, is_right=column.is_right)
@@ -161,6 +178,14 @@ def shortened(text: str, limit: int = _LONGEST_VALUE) -> str:
     if len(text) <= limit:
         return text
     return f"{text[:limit]}… ({len(text):,} characters; --json shows all)"
+
+
+def short_ids(text: str) -> str:
+    """Return a text with only the last group of the ids in it, by which people tell them apart.
+
+    What comes before that is mostly the time, and the same for all that began together.
+    """
+    return _ID.sub(r"\1", text)
 
 
 def seconds(duration: timedelta | float | None) -> str:
@@ -215,11 +240,30 @@ def error_line(error: str | Mapping[str, Any] | None) -> str:
 
 
 def _styled(value: str) -> Text:
-    return Text(value, style=_STATUS_STYLES.get(value, ""))
+    """Return the value with a word for a status that it consists of, or begins with, in colour."""
+    text = Text(value)
+    found = _STATUS.match(value)
+    if found is not None and found[1] in _STATUS_STYLES:
+        text.stylize(_STATUS_STYLES[found[1]], *found.span(1))
+    return text
 
 
-def _natural_width(column: Column, rows: Sequence[Sequence[str]], index: int) -> int:
-    return max(cell_len(column.title), *(cell_len(row[index]) for row in rows), 0)
+def _natural_widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [
+        max(cell_len(column.title), *(cell_len(row[index]) for row in rows), 0)
+        for index, column in enumerate(columns)
+    ]
+
+
+def _natural_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    return sum(_natural_widths(columns, rows)) + _GAP * (len(columns) - 1)
+
+
+def _short_forms(columns: Sequence[Column], row: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        value if column.short is None else column.short(value)
+        for column, value in zip(columns, row, strict=True)
+    )
 
 
 def _fitted(
@@ -229,7 +273,7 @@ def _fitted(
 
     None means that even the indispensable ones are wider than the terminal.
     """
-    widths = {index: _natural_width(column, rows, index) for index, column in enumerate(columns)}
+    widths = dict(enumerate(_natural_widths(columns, rows)))
 
     def smallest(index: int) -> int:
         return min(widths[index], columns[index].shrinks_to or widths[index])

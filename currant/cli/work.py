@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import click
 
-from currant import apps, database, definitions
+from currant import apps, definitions
 from currant.cli import logs
+from currant.cli.seed import own_hash_seed, share_hash_seed
 from currant.cli.session import Session, command, pass_session
 from currant.cli.terminal import line_buffered
 from currant.settings import Settings, unknown_variables
 
 _LOG = logging.getLogger("currant")
-_SEED_VARIABLE = "PYTHONHASHSEED"
 
 
 @command()
@@ -68,9 +68,9 @@ def worker(
     session.overrides |= {"app": app, "worker_max_concurrent": concurrency}
     level = "debug" if session.is_debugging else log_level
     # Without a hash seed this process only makes way for another, and leaves the log to that.
-    if _SEED_VARIABLE in os.environ:
+    if own_hash_seed() is not None:
         logs.configure(level)
-    _share_hash_seed(session)
+    share_hash_seed(session)
     logs.configure(level)
     for name in unknown_variables(os.environ):
         _LOG.warning("%s is set, but there is no such setting", name)
@@ -82,25 +82,6 @@ def worker(
     settings = session.settings()
     served = _served(settings, queues)
     return run_worker(settings, queues=served, processes=processes)
-
-
-def _share_hash_seed(session: Session) -> None:
-    """Start this process again with the installation's hash seed, if it has another.
-
-    Sets of strings then iterate in the same order in every worker, so that a workflow that loops
-    over one replays alike everywhere.
-    """
-    with session.connection() as connection:
-        seed = str(database.run_sync(connection, database.settings()).hash_seed % 2**32)
-    if os.environ.get(_SEED_VARIABLE) == seed:
-        return
-    if sys.flags.ignore_environment or not sys.executable:
-        _LOG.warning("python ignores %s: sets of strings may differ on replay", _SEED_VARIABLE)
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    arguments = [sys.executable, *sys.orig_argv[1:]]
-    os.execve(sys.executable, arguments, os.environ | {_SEED_VARIABLE: seed})
 
 
 def _served(settings: Settings, queues: Sequence[str]) -> tuple[str, ...]:

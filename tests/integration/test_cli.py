@@ -197,6 +197,18 @@ def test_a_signal_arrives_with_its_payload(run: Any, database_url: str) -> None:
     assert found == [("approved", {"by": "me"})]
 
 
+def test_status_shows_the_signals_that_nobody_has_taken(run: Any) -> None:
+    workflow = enqueue(run, "--workflow")
+    for name in ("approved", "approved", "noted"):
+        run("signal", workflow, name)
+
+    shown, document = run("status", workflow).stdout, status(run, workflow)
+
+    assert "unread     3 signals: approved, approved, noted\n" in shown
+    assert [one["name"] for one in document["unread_signals"]] == ["approved", "approved", "noted"]
+    assert "unread" not in run("status", enqueue(run)).stdout
+
+
 def test_queues_shows_what_is_in_them(run: Any) -> None:
     enqueue(run)
     enqueue(run, "--delay", "1h")

@@ -30,7 +30,7 @@ ARGUMENTS = {
     "signal": [str(uuid4()), "go"],
     "enqueue": ["f", "{}", "-q", "q"],
 }
-NEED_A_DATABASE = [*ARGUMENTS, "list", "queues", "workers"]
+NEED_A_DATABASE = [*ARGUMENTS, "list", "queues", "workers", "versions"]
 
 
 @pytest.fixture
