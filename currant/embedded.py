@@ -50,16 +50,33 @@ def database_url(settings: Settings) -> str:
     """
     if settings.database_url is not None:
         return settings.database_url
+    with _running(settings) as cluster:
+        url = cluster.url(_DATABASE)
+        _deploy(url)
+    _say_once(_home(settings))
+    return url
+
+
+def server_url(settings: Settings) -> str:
+    """The URL of the embedded server's maintenance database; the server is started if need be.
+
+    Raises:
+        EmbeddedMissing, EmbeddedError: as `database_url`.
+    """
+    with _running(settings) as cluster:
+        return cluster.url("postgres")
+
+
+@contextmanager
+def _running(settings: Settings) -> Iterator[Cluster]:
+    """The server, running; nobody starts or stops it in here."""
     programs = installation()
     home = _home(settings)
     with _locked(home):
         cluster = _cluster(home)
         if not _is_running(cluster):
             _start(cluster, programs, home)
-        url = cluster.url(_DATABASE)
-        _deploy(url)
-    _say_once(home)
-    return url
+        yield cluster
 
 
 def stop(settings: Settings) -> None:

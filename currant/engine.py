@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -109,6 +109,11 @@ class Engine:
         else:
             self._tick_at = 0.0
         self._wake.set()
+
+    def serve(self, queues: Iterable[str]) -> None:
+        """Take work from these queues too."""
+        self._queues.extend(queue for queue in queues if queue not in self._queues)
+        self.nudge()
 
     def doubt(self) -> None:
         """Make sure that the database still knows this worker."""

@@ -85,6 +85,11 @@ class Heartbeat:
         self._stopped.set()
         self._soon.set()
 
+    def join(self, seconds: float) -> None:
+        """After `stop`, wait for a beat that is under way, so long at most."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
     def _run(self) -> None:
         connection: psycopg.Connection[Any] | None = None
         failures = 0

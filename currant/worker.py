@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
@@ -19,6 +20,7 @@ from uuid import UUID
 import psycopg
 
 from currant import database, definitions, models
+from currant.activation import first_event
 from currant.activations import Activations
 from currant.connections import Source
 from currant.engine import Engine
@@ -28,6 +30,8 @@ from currant.models import Report
 from currant.pulse import Heartbeat
 from currant.settings import Settings
 from currant.supervisor import supervise
+from currant.workflow.history import Entry
+from currant.workflow.instance import Instance
 
 _LOG = logging.getLogger("currant")
 
@@ -41,10 +45,18 @@ class Worker:
     Args:
         settings: where the database is, how many tasks at a time, how often to beat and poll.
         queues: the names of the queues it takes work from.
+        functions: what it can run.
     """
 
-    def __init__(self, settings: Settings, *, queues: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        queues: Sequence[str],
+        functions: definitions.Registry = definitions.registry,
+    ) -> None:
         self.settings = settings
+        self.functions = functions
         self.queues = tuple(queues)
         self.max_payload_bytes = 1 << 20
         self.has_failed = False
@@ -68,8 +80,8 @@ class Worker:
         connection = await self._source.open()
         configuration = await database.run(connection, database.settings())
         self.max_payload_bytes = configuration.max_payload_bytes
-        self._executor = Executor(self)
-        self._activations = Activations(self, self.settings, self._source)
+        self._executor = Executor(self, self.functions)
+        self._activations = Activations(self, self.settings, self._source, self.functions)
         self._engine = Engine(
             self,
             connect=self._first(connection),
@@ -83,10 +95,12 @@ class Worker:
             connect=self._source.open_sync,
             interval=self.settings.worker_heartbeat_interval,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # Under a supervisor SIGINT is ignored: it hands on what Ctrl-C means.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._loop.add_signal_handler(number, self.stop)
+        # Only the main thread gets signals; elsewhere somebody else decides when to stop.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # Under a supervisor SIGINT is ignored: it hands on what Ctrl-C means.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._loop.add_signal_handler(number, self.stop)
         _LOG.info(
             "worker %s: queues %s, %d tasks at a time, process %d",
             self._engine.worker_id,
@@ -142,7 +156,7 @@ class Worker:
             "queues": list(self.queues),
             "concurrency": self.settings.worker_max_concurrent,
             "heartbeat_timeout": self.settings.worker_heartbeat_timeout,
-            "functions": [one.declaration.as_json() for one in definitions.registry.all()],
+            "functions": [one.declaration.as_json() for one in self.functions.all()],
         }
 
     async def _until_stopped(self, exchange: "asyncio.Task[None]") -> None:
@@ -298,6 +312,14 @@ class Worker:
     def activated(self, report: Report) -> None:
         """An activation is over."""
         self._engine.report(report)
+
+    def history(self, run: models.Claimed) -> database.Call[Sequence[Entry]]:
+        """How the history of a run is read."""
+        return database.history(run.execution_id, first_event(run) - 1)
+
+    def keeps(self, instance: Instance) -> bool:
+        """Whether a run stays in memory until it goes on."""
+        return self.settings.worker_workflow_cache > 0
 
     # --- For the heartbeat ----------------------------------------------------------------
 

@@ -74,6 +74,13 @@ def test_waiting_workflow(readme: Shell) -> None:
     assert readme.one("select currant.result(%s)", execution) == "Durable tea is in print"
 
 
+def test_children_and_keys(readme: Shell) -> None:
+    readme.worker("--app", "desk", "-q", "desk")
+
+    assert readme.run("python editor.py") == "2 issues\n"
+    assert readme.one("select count(*) from currant.executions where kind = 'workflow'") == 3
+
+
 def test_sql(readme: Shell) -> None:
     readme.run("currant register --app tasks")
     (block,) = [text for language, text in _blocks("README.md") if language == "sql"]
@@ -85,7 +92,7 @@ def test_sql(readme: Shell) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md", "docs/operations.md"):
+    for page in ("README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/workflows.md"):
         for link in re.findall(r"\]\(([^)#:]+)[#)]", (ROOT / page).read_text()):
             assert (ROOT / page).parent.joinpath(link).exists(), f"{page}: {link}"
 
@@ -102,7 +109,11 @@ def test_every_setting_is_listed_with_its_default() -> None:
     listed = {name: default.strip() for name, default in rows}
 
     defaults = {
-        variable(name): "" if value is None else f"{value:g}" if value is not True else "true"
+        variable(name): ""
+        if value is None
+        else str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
         for name, value in vars(Settings()).items()
     }
     assert listed == defaults
