@@ -6,6 +6,7 @@ import os
 import signal
 
 from currant import workflow
+from tests.apps import effects as effects  # what goes on all the same
 
 
 @workflow(queue="work")

@@ -20,7 +20,8 @@ ALWAYS = {
         cross join lateral (
             select array(
                 select 'ready' from currant.ready where execution_id = e.id
-                union all select 'delayed ' || kind from currant.delayed where execution_id = e.id
+                union all select 'delayed ' || kind from currant.delayed
+                    where execution_id = e.id and kind <> 'force'
                 union all select 'leased' from currant.leases where execution_id = e.id
             ) as places
         ) as p
@@ -32,7 +33,7 @@ ALWAYS = {
         from currant.executions as e
         join currant.outcomes as o on o.execution_id = e.id
         left join currant.ready as r on r.execution_id = e.id
-        left join currant.delayed as d on d.execution_id = e.id
+        left join currant.delayed as d on d.execution_id = e.id and d.kind <> 'force'
         left join currant.leases as l on l.execution_id = e.id
         where e.kind = 'task' and num_nonnulls(r.execution_id, d.kind, l.token) > 0
     """,
@@ -41,7 +42,7 @@ ALWAYS = {
         from currant.executions as e
         join (
             select execution_id, 'ready' as place, attempt from currant.ready
-            union all select execution_id, kind, attempt from currant.delayed
+            union all select execution_id, kind, attempt from currant.delayed where kind <> 'force'
             union all select execution_id, 'leased', attempt from currant.leases
         ) as p on p.execution_id = e.id
         cross join lateral (
@@ -65,7 +66,7 @@ ALWAYS = {
         from currant.workflows as w
         where not exists (select from currant.leases where execution_id = w.execution_id)
             and not case
-                when w.last_event = 0 or w.blocked_reason is not null then
+                when w.last_event < w.first_event or w.blocked_reason is not null then
                     exists (
                         select from currant.ready
                         where execution_id = w.execution_id and attempt = 1
@@ -85,30 +86,33 @@ ALWAYS = {
                     )
             end
     """,
-    "what arrives for a workflow that has ended has a wake row, by which it is removed": """
+    "what arrives for a workflow that has ended has a wake row, by which it is dealt with": """
         select i.workflow_id, i.arrival, i.kind
         from currant.inbox as i
-        where i.kind <> 'signal_received'
+        where (i.kind <> 'signal_received' or i.restart is not null)
             and not exists (select from currant.workflows where execution_id = i.workflow_id)
             and not exists (select from currant.ready where execution_id = i.workflow_id)
             and not exists (
                 select from currant.delayed where execution_id = i.workflow_id and kind = 'wake'
             )
     """,
-    "an open workflow knows how many of its tasks it has not heard of": """
-        select w.execution_id, w.open_children, c.unheard
+    "an open workflow knows how many of its tasks and children it has not heard of": """
+        select w.execution_id, w.open_tasks, w.open_children, c.tasks, c.children
         from currant.workflows as w
         cross join lateral (
-            select count(*) as unheard
+            select
+                count(*) filter (where e.kind = 'task') as tasks,
+                count(*) filter (where e.kind = 'workflow') as children
             from currant.executions as e
             where e.parent_id = w.execution_id and not exists (
                 select from currant.history_entries as h
                 where h.workflow_id = w.execution_id and h.child_id = e.id and h.position = 0
+                    and h.kind not like 'attached%'
             )
         ) as c
-        where w.open_children <> c.unheard
+        where (w.open_tasks, w.open_children) <> (c.tasks, c.children)
     """,
-    "an open workflow has been told of each task that ended, once": """
+    "an open workflow has been told of each task and child that ended, once": """
         select w.execution_id, e.id, t.times
         from currant.workflows as w
         join currant.executions as e on e.parent_id = w.execution_id
@@ -116,12 +120,42 @@ ALWAYS = {
         cross join lateral (
             select
                 (select count(*) from currant.inbox as i
-                where i.workflow_id = w.execution_id and i.child_id = e.id)
+                where i.workflow_id = w.execution_id and i.child_id = e.id
+                    and i.kind not like 'attached%')
                 + (select count(*) from currant.history_entries as h
-                where h.workflow_id = w.execution_id and h.child_id = e.id and h.position = 0)
+                where h.workflow_id = w.execution_id and h.child_id = e.id and h.position = 0
+                    and h.kind not like 'attached%')
                 as times
         ) as t
         where t.times <> case when o.status is null then 0 else 1 end
+    """,
+    "an attached workflow is told of the end, or is going to be": """
+        select x.workflow_id, x.number, x.execution_id
+        from currant.watchers as x
+        join currant.workflows as w on w.execution_id = x.workflow_id
+        join currant.outcomes as o on o.execution_id = x.execution_id
+        where not exists (
+                select from currant.delayed as d
+                where d.execution_id = x.workflow_id and d.number = x.number and d.kind = 'attach'
+            )
+            and not exists (
+                select from currant.inbox as i
+                where i.workflow_id = x.workflow_id and i.number = x.number
+            )
+            and not exists (
+                select from currant.history_entries as h
+                where h.workflow_id = x.workflow_id and h.number = x.number and h.position = 0
+            )
+    """,
+    "nobody hears twice of what it attached to": """
+        select workflow_id, number, count(*)
+        from (
+            select workflow_id, number from currant.inbox where kind like 'attached%'
+            union all
+            select workflow_id, number from currant.history_entries
+            where position = 0 and kind like 'attached%'
+        ) as t
+        group by 1, 2 having count(*) > 1
     """,
     "events of a history are numbered from 1 without a gap, up to the workflow's last": """
         select h.workflow_id, h.events, h.last, w.last_event
@@ -142,10 +176,25 @@ ALWAYS = {
         )
     """,
     "a history answers each command at most once": """
-        select workflow_id, number, kind, count(*)
+        select workflow_id, number, count(*)
         from currant.history_entries
         where position = 0 and number is not null
-        group by 1, 2, 3 having count(*) > 1
+        group by 1, 2 having count(*) > 1
+    """,
+    "a history answers what it has asked for before": """
+        select e.workflow_id, e.event, e.kind, e.number
+        from currant.history_entries as e
+        where e.position = 0 and e.number is not null and not exists (
+            select from currant.history_entries as c
+            where c.workflow_id = e.workflow_id and c.number = e.number and c.position > 0
+                and c.event < e.event and c.kind <> 'cancel'
+        )
+    """,
+    "the numbered commands of a history are numbered once each": """
+        select workflow_id, number, count(*)
+        from currant.history_entries
+        where position > 0 and number is not null and kind <> 'cancel'
+        group by 1, 2 having count(*) > 1
     """,
     "a history never goes back in time": """
         select workflow_id, event, at, before
@@ -169,8 +218,9 @@ AT_THE_END = {
         union all select 'delayed ' || kind, execution_id from currant.delayed
         union all select 'leases', execution_id from currant.leases
         union all select 'workflows', execution_id from currant.workflows
+        union all select 'watchers', workflow_id from currant.watchers where workflow_id is not null
         union all select 'inbox ' || kind, workflow_id from currant.inbox
-            where kind <> 'signal_received'
+            where kind <> 'signal_received' or restart is not null
     """,
 }
 

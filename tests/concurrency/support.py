@@ -141,15 +141,21 @@ class Worker:
             lease,
             lease.last_event,
             [event["arrival"] for event in lease.inbox],
-            Jsonb([{"event": max(lease.last_event + len(lease.inbox), 1), **c} for c in commands]),
+            Jsonb([{"event": self._last_event(lease), **c} for c in commands]),
             Jsonb({"started": {}, **options}),
         )
 
     def end(self, lease: Any, result: object = None) -> str:
         """Commit an activation that completes the workflow, if it has an event to do so at."""
-        if lease.last_event and not lease.inbox:
+        if self._last_event(lease) == lease.last_event:
             return self.advance(lease)
         return self.advance(lease, {"kind": "complete", "payload": {"result": result}})
+
+    @staticmethod
+    def _last_event(lease: Any) -> int:
+        begins = lease.last_event < lease.first_event
+        last: int = lease.last_event + begins + len(lease.inbox)
+        return last
 
     def heartbeat(self, *leases: Any) -> list[Any]:
         """Say that it is alive; what needs attention."""
@@ -171,6 +177,23 @@ def task(number: int, **options: object) -> dict[str, Any]:
     """The command that starts a task."""
     payload = {"id": str(uuid.uuid4()), "args": {}, "options": {"queue": "tasks", **options}}
     return {"kind": "task", "number": number, "name": "child", "payload": payload}
+
+
+def child(number: int, **options: object) -> dict[str, Any]:
+    """The command that starts a child workflow."""
+    payload = {"id": str(uuid.uuid4()), "args": {}, "options": {"queue": "flows", **options}}
+    return {"kind": "child", "number": number, "name": "child flow", "payload": payload}
+
+
+def attach(number: int, execution: uuid.UUID) -> dict[str, Any]:
+    """The command that waits for the end of another execution."""
+    return {"kind": "attach", "number": number, "payload": {"execution": str(execution)}}
+
+
+def anew(*signals: str) -> dict[str, Any]:
+    """The command that continues as new, with the names of signals that were not read."""
+    carried = [{"name": name, "payload": None} for name in signals]
+    return {"kind": "continue_as_new", "payload": {"args": {}, "signals": carried}}
 
 
 def timer(number: int, seconds: float) -> dict[str, Any]:
@@ -199,6 +222,21 @@ def enqueue(session: Session, queue: str = "tasks", **options: object) -> uuid.U
 def enqueue_workflow(session: Session, queue: str = "flows", **options: object) -> uuid.UUID:
     """Ask for a workflow."""
     return enqueue(session, queue, kind="workflow", **options)
+
+
+def enqueue_and_signal(session: Session, key: str, **options: object) -> uuid.UUID:
+    """Signal the workflow that holds a key; start it first if there is none."""
+    given = {"queue": "flows", "kind": "workflow", "key": key, **options}
+    execution: uuid.UUID = session.call(
+        "enqueue_and_signal", "f", Jsonb({}), "s", Jsonb(1), Jsonb(given)
+    )
+    return execution
+
+
+def force(session: Session, execution: uuid.UUID) -> str:
+    """End an execution and what is under it by force; its status."""
+    status: str = session.call("cancel", execution, "by force", Jsonb({"force": True}))
+    return status
 
 
 def stop_the_clock(session: Session) -> None:

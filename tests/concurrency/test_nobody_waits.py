@@ -22,6 +22,7 @@ from tests.concurrency.support import (
     cancel,
     child_id,
     enqueue,
+    enqueue_and_signal,
     enqueue_workflow,
     pass_time,
     stop_the_clock,
@@ -47,7 +48,7 @@ def world(observer: Observer, other_app: Session, worker: Worker) -> World:
     stop_the_clock(observer)
     world = World()
     children = [task(1), task(2, delay=3600), task(3, priority=5), timer(4, 3600)]
-    world.ids["parent"] = enqueue_workflow(other_app)
+    world.ids["parent"] = enqueue_workflow(other_app, key="parent")
     worker.advance(worker.claim()[0], *children)
     for name, command in zip(["pending child", "delayed child", "child"], children, strict=False):
         world.ids[name] = child_id(command)
@@ -75,6 +76,10 @@ def _cancels(name: str) -> Callable[[Session, World], object]:
     return lambda app, world: app.call("cancel", world[name])
 
 
+def _forces(name: str) -> Callable[[Session, World], object]:
+    return lambda app, world: app.call("cancel", world[name], "now", Jsonb({"force": True}))
+
+
 def _signals(name: str) -> Callable[[Session, World], object]:
     return lambda app, world: app.call("signal", world[name], "s")
 
@@ -87,12 +92,19 @@ WHAT_IT_DID: dict[str, Callable[[Session, World], object]] = {
     "watched": lambda app, world: app.call("watch", world["parent"]),
     "read a status": lambda app, world: app.call("status", world["parent"]),
     "called tick": lambda app, _: app.call("tick"),
+    "signalled by key": lambda app, _: app.call("signal_by_key", "f", "parent", "s"),
+    "enqueued and signalled": lambda app, _: enqueue_and_signal(app, "its own"),
+    "signalled or enqueued": lambda app, _: enqueue_and_signal(app, "parent"),
     **{
         f"cancelled {name}": _cancels(name)
         for name in (
             *("pending task", "delayed task", "task", "failed", "fresh", "delayed fresh"),
             *("leased", "begun", "parent", "child", "pending child", "delayed child"),
         )
+    },
+    **{
+        f"cancelled {name} by force": _forces(name)
+        for name in ("pending task", "delayed task", "failed", "fresh", "delayed fresh")
     },
     **{
         f"signalled {name}": _signals(name)

@@ -232,3 +232,28 @@ def drain_all(observer: Observer, worker: Worker) -> None:
         worker.release(lease)
     drain(observer, worker)
     check_at_the_end(observer)
+
+
+def test_a_new_worker_gets_soon_what_an_old_one_keeps_giving_back(
+    app: Session,
+    worker: Worker,
+    open_session: Callable[[], Session],
+    observer: Observer,
+) -> None:
+    workflow = enqueue_workflow(app)
+    for _ in range(8):
+        [lease] = worker.claim()
+        worker.release(lease, "too new for this worker")
+        pass_time(observer, 400)
+        observer.call("tick", "due")
+    new = Worker(open_session(), ["flows"])
+    # Faster than the new one, once more.
+    [lease] = worker.claim()
+    worker.release(lease, "too new for this worker")
+
+    pass_time(observer, 2)
+    observer.call("tick", "due")
+
+    [found] = new.claim()
+    assert found.execution_id == workflow
+    check_always(observer)

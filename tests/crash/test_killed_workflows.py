@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.crash.conftest import MakeGate, StartProcess
-from tests.support.worker_database import Database
+from tests.support.worker_database import Database, until
 
 ENDED = "select count(*) = (select count(*) from currant.executions) from currant.outcomes"
 SUM = """select currant.enqueue('sum_up', '{"numbers": [1, 2, 3]}', '{"queue": "work"}')"""
@@ -177,3 +177,34 @@ def test_while_its_workflow_code_runs(database: Database, start: StartProcess) -
     assert healthy.process.poll() is None
     waits_for = database.value("select waits_for from currant.execution_status")
     assert waits_for.startswith("blocked: 2 activations in a row were lost: worker ")
+
+
+def test_others_go_on_beside_a_workflow_that_kills_its_workers(
+    database: Database, start: StartProcess
+) -> None:
+    database.rows("update currant.configuration set max_lost_activations = 3")
+    database.rows(
+        "select currant.register_functions("
+        """'[{"name": "deadly", "kind": "workflow", "queue": "work"}]')"""
+    )
+    poison = database.value("select currant.enqueue('deadly')")
+    others = [database.value(SUM) for _ in range(20)]
+    workers = [start(app="tests.apps.deadly")]
+
+    def have_ended() -> bool:
+        # As a supervisor does.
+        if workers[-1].process.poll() is not None:
+            workers.append(start(app="tests.apps.deadly"))
+        return bool(
+            database.value(
+                "select count(*) = 20 from currant.outcomes where execution_id = any (%s)", others
+            )
+        )
+
+    until(have_ended, "the end of the others", patience=60)
+    assert [database.value("select currant.result(%s)", other) for other in others] == [6] * 20
+    database.until(
+        "select true from currant.execution_status where id = %s and status = 'blocked'", poison
+    )
+    database.value("select currant.cancel(%s)", poison)
+    assert database.value("select status from currant.status(%s)", poison) == "cancelled"

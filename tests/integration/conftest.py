@@ -3,6 +3,7 @@
 work: starts a worker on the test's event loop; it is stopped at the end
 client: the client of the test's database, chosen for everything the test calls
 database: a look at that database from outside
+cache: how many workflows the workers are to keep; who uses it runs also with a replay at every step
 The functions that a test defines are forgotten at its end.
 """
 
@@ -57,3 +58,10 @@ async def work(database_url: str, app: Client) -> AsyncIterator[StartWorker]:
     yield start
     for worker in workers:
         await worker.finish()
+
+
+@pytest.fixture(params=[1000, 0], ids=["cache", "replay"])
+def cache(request: pytest.FixtureRequest) -> int:
+    """How many workflows the workers keep in memory."""
+    size: int = request.param
+    return size

@@ -248,6 +248,33 @@ async def test_a_task_that_completes_after_all_has_completed(work: StartWorker) 
     assert await handle.result(timeout=10) == "done nevertheless"
 
 
+async def test_what_is_ended_by_force_is_over_before_its_worker_hears_of_it(
+    work: StartWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = asyncio.Event()
+    stopped = asyncio.Event()
+
+    @task(retries=3)
+    async def stubborn() -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            stopped.set()
+        return "done nevertheless"
+
+    work(worker_heartbeat_interval=4.9)
+    handle = await stubborn.queue()
+    await asyncio.wait_for(begun.wait(), 10)
+
+    assert await handle.cancel("enough", force=True) is Status.CANCELLED
+    with pytest.raises(Cancelled, match="enough"):
+        await handle.result(timeout=3)
+    await asyncio.wait_for(stopped.wait(), 3)
+    assert await handle.status() is Status.CANCELLED
+    assert "its lease is gone" in caplog.text
+
+
 async def test_what_waits_is_cancelled_at_once_and_never_runs(
     work: StartWorker, database: Database
 ) -> None:

@@ -32,6 +32,7 @@ class Ledger:
     stopped: set[uuid.UUID] = field(default_factory=set)
     doomed: set[uuid.UUID] = field(default_factory=set)
     signals: set[tuple[uuid.UUID, str]] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)
 
     def promise(self, execution: uuid.UUID, is_workflow: bool) -> None:
         """An enqueue was confirmed."""
@@ -60,6 +61,13 @@ class Ledger:
         signals = [tuple(row) for row in observer.execute(query)]
         assert len(signals) == len(set(signals))
         assert self.signals <= set(signals)
+        # To whoever holds the key at last: if that one has ended, to its successor.
+        query = """
+            select name, count(*) as times from currant.history_entries
+            where kind = 'signal_received' group by name
+        """
+        read = {row.name: row.times for row in observer.execute(query)}
+        assert {name: read.get(name) for name in self.sent} == dict.fromkeys(self.sent, 1)
 
     def note_word(self, verb: str, lease: Any, word: str) -> None:
         """A worker was answered."""

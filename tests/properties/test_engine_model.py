@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ DEEDS = {
     "app_enqueues": 8,
     "app_signals": 6,
     "app_cancels": 3,
+    "app_cancels_by_force": 2,
+    "app_starts_and_signals": 3,
     "app_retries": 2,
     "app_ticks": 1,
     "worker_begins": 3,
@@ -55,8 +58,11 @@ DEEDS = {
     "time_goes_by": 1,
     "functions_are_registered": 1,
 }
-COMMANDS = ("task", "timer", "cancel", "signal", "queue", "task", "timer", "cancel", "task", "task")
-
+# One for each digit.
+COMMANDS = (
+    *("task", "timer", "cancel", "signal", "queue"),
+    *("child", "attach", "cancel", "request_cancel", "task"),
+)
 
 VERBS = ("complete", "fail", "complete", "fail", "release")
 
@@ -181,6 +187,34 @@ class Engine(RuleBasedStateMachine):
         elif status in ("running", "pending") and not self.others_open(app) and not app.is_open:
             self.ledger.doomed.add(execution)
 
+    def app_cancels_by_force(self, who: int, which: int) -> None:
+        executions = self.executions()
+        if not executions:
+            return
+        app, execution = self.apps[who % APPS], self.pick(executions, which)
+        status = app.session.call("cancel", execution, "by force", Jsonb({"force": True}))
+        if status == "cancelled":
+            app.then(lambda: self.ledger.stopped.add(execution))
+            app.then(lambda: self.ledger.cancelled.add(execution))
+
+    def app_starts_and_signals(self, who: int, which: int) -> None:
+        app, name = self.apps[who % APPS], str(self.new_id())
+        if self.others_open(app):
+            return
+        options = {
+            "id": str(self.new_id()),
+            "kind": "workflow",
+            "queue": WORKFLOWS,
+            "key": "xy"[which % 2],
+            "signal_id": name,
+        }
+        arguments = ("workflow", Jsonb({}), name, None, Jsonb(options))
+        execution = app.session.call("enqueue_and_signal", *arguments)
+        if which % 3 == 0:
+            app.session.call("enqueue_and_signal", *arguments)
+        app.then(lambda: self.ledger.promise(execution, True))
+        app.then(lambda: self.ledger.sent.add(name))
+
     def app_retries(self, who: int, which: int) -> None:
         app = self.apps[who % APPS]
         ended = self.executions("id in (select execution_id from currant.outcomes)")
@@ -259,8 +293,8 @@ class Engine(RuleBasedStateMachine):
             # The third refusal in a row is the last.
             assert unread <= {row.name for row in history} or crew.is_refused(lease)
         if word == "accepted":
-            for child in started(commands, is_end):
-                crew.then(lambda child=child: self.ledger.promise(child, False))  # type: ignore[misc]
+            for child, is_workflow in started(commands):
+                crew.then(partial(self.ledger.promise, child, is_workflow))
         elif word == "refused":
             crew.refusals.append(lease.execution_id)
 
@@ -343,7 +377,7 @@ class Engine(RuleBasedStateMachine):
         number = lease.last_command
         for digit in str(which // 8):
             kind = COMMANDS[int(digit)]
-            number += kind in ("task", "timer", "signal", "queue")
+            number += kind != "cancel"
             identity = str(self.new_id())
             options: dict[str, Any] = {"queue": TASKS, "retries": which % 2, "timeout": 30}
             if kind == "queue" and which % 3 == 0:
@@ -356,6 +390,13 @@ class Engine(RuleBasedStateMachine):
                 if not number:
                     continue
                 command = cancel(1 + which % number)
+            elif kind == "child":
+                command["name"] = "workflow"
+                on_parent_end = "abandon" if which % 5 == 0 else "cancel"
+                payload["options"] = {"queue": WORKFLOWS, "on_parent_end": on_parent_end}
+            elif kind in ("attach", "request_cancel"):
+                other = self.pick([*self.executions(), self.new_id()], which)
+                command["payload"] = {"execution": str(other)}
             elif kind == "signal":
                 other = self.pick(self.ledger.workflows, which)
                 command["name"] = identity
@@ -365,6 +406,9 @@ class Engine(RuleBasedStateMachine):
             commands.append({"kind": "complete", "payload": {"result": which}})
         elif which % 8 == 1:
             commands.append({"kind": "fail", "payload": {"error": {"type": "E"}}})
+        elif which % 8 == 2:
+            payload = {"args": {}, "signals": []}
+            commands.append({"kind": "continue_as_new", "payload": payload})
         return commands
 
     def busy(self, who: int, kind: str) -> Crew:
@@ -415,13 +459,18 @@ class Engine(RuleBasedStateMachine):
         return choices[which % len(choices)]
 
 
-def started(commands: list[dict[str, Any]], is_end: bool) -> list[uuid.UUID]:
-    """The executions that an accepted activation has started."""
+def started(commands: list[dict[str, Any]]) -> list[tuple[uuid.UUID, bool]]:
+    """The executions that an accepted activation has started, and whether they are workflows."""
     dropped = {command["number"] for command in commands if command["kind"] == "cancel"}
+    goes_on = commands[-1]["kind"] in COMMANDS if commands else True
     return [
-        uuid.UUID(command["payload"]["id"])
+        (uuid.UUID(command["payload"]["id"]), command["kind"] == "child")
         for command in commands
-        if (command["kind"] == "task" and not is_end and command["number"] not in dropped)
+        if (
+            command["kind"] in ("task", "child")
+            and (goes_on or command["payload"]["options"].get("on_parent_end") == "abandon")
+            and command["number"] not in dropped
+        )
         or (command["kind"] == "queue" and "key" not in command["payload"]["options"])
     ]
 

@@ -12,6 +12,7 @@ QUICK = {
     "worker_heartbeat_interval": 0.2,
     "worker_heartbeat_timeout": 10.0,
     "worker_poll_interval": 0.5,
+    "worker_strict_replay": True,
     "worker_shutdown_grace": 5.0,
 }
 
