@@ -50,6 +50,7 @@ from currant.errors import (
 )
 from currant.handles import Handle
 from currant.models import ExecutionState, Status
+from currant.workflow.logs import ReplayFilter
 
 __version__ = "0.1.0"
 
@@ -81,6 +82,7 @@ __all__ = [
     "PayloadHook",
     "PayloadTooLarge",
     "RemoteError",
+    "ReplayFilter",
     "Retry",
     "SchemaError",
     "SchemaMissing",

@@ -48,7 +48,6 @@ class RunningActivation:
         "function",
         "history",
         "instance",
-        "is_given_up",
         "started",
         "warned",
     )
@@ -60,7 +59,6 @@ class RunningActivation:
         self.history: Sequence[Entry] = ()
         self.started = 0.0
         self.warned = False
-        self.is_given_up = False
         self.end: Command | None = None
 
     @property
@@ -79,8 +77,7 @@ class RunningActivation:
         try:
             return self._apply(encode_limit, strict)
         except BaseException as error:
-            reason = failures.storable(f"{type(error).__name__}: {error}")
-            return blocked_activation(claimed, reason)
+            return blocked_activation(claimed, failures.in_words(error))
 
     def _apply(self, encode_limit: int, strict: bool) -> models.Activation:
         claimed = self.claimed
@@ -162,4 +159,5 @@ def _instance(claimed: models.Claimed, function: Any, encode_limit: int, strict:
         text: str = function.encode_result(value)
         return codec.checked_size(text, encode_limit, what=f"the result of {claimed.function}()")
 
-    return Instance(run, partial(function.begin, claimed.args), encode, strict=strict)
+    main = partial(function.begin, claimed.args)
+    return Instance(run, main, encode, strict=strict, largest=encode_limit)

@@ -29,6 +29,8 @@ from currant.workflow.instance import Instance
 _LOG = logging.getLogger("currant")
 
 _MOST_THREADS: Final = 8
+# So many threads whose code does not come back are left to themselves; then the process has to go.
+_MOST_HUNG: Final = 64
 # Seconds between two looks at what is running, and after which another thread takes over the rest.
 _LOOK_INTERVAL: Final = 0.05
 _TAKE_OVER_AFTER: Final = 0.1
@@ -78,7 +80,8 @@ class Activations:
         self._finished: deque[tuple[RunningActivation, models.Activation]] = deque()
         self._committing: dict[int, RunningActivation] = {}
         self._active: dict[int, models.Claimed] = {}
-        self._drainers = 0
+        self._drainers = 0  # threads at work, without those that were given up
+        self._hung = 0  # threads that were given up and have not come back
         self._is_flush_due = False
         self._closing: deque[Instance] = deque()
         self._being_closed: dict[int, tuple[Instance, float]] = {}
@@ -93,6 +96,11 @@ class Activations:
         """Token and claim of every activation that has not been answered."""
         return self._active
 
+    @property
+    def hung(self) -> int:
+        """How many threads hang, if they are so many that only a new process helps."""
+        return self._hung if self._hung > _MOST_HUNG else 0
+
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run these; `Host.activated` is called for each."""
         replays: list[RunningActivation] = []
@@ -101,9 +109,9 @@ class Activations:
             function = self._functions.get(one.function)
             reason = None
             if function is None or function.kind != "workflow":
-                reason = f"no worker so far knows the workflow {one.function}"
+                reason = f"needs a worker that knows the workflow {one.function}"
             elif one.version > function.declaration.version:
-                reason = f"no worker so far has version {one.version} of {one.function}"
+                reason = f"needs a worker that has version {one.version} of {one.function}"
             if reason is not None:
                 self._host.activated(models.Release(one.execution_id, one.token, reason))
                 continue
@@ -175,6 +183,11 @@ class Activations:
             fetch.cancel()
         while self._cache:
             self._closing.append(self._cache.popitem()[1])
+        # What was computed and has not been answered is lost with the process as well.
+        unanswered = [*self._committing.values(), *(job for job, _ in self._finished)]
+        self._closing += [job.instance for job in unanswered if job.instance is not None]
+        self._committing.clear()
+        self._finished.clear()
         if self._watcher is not None:
             self._watcher.cancel()
 
@@ -224,9 +237,13 @@ class Activations:
 
     # --- Threads --------------------------------------------------------------------------
 
+    @property
+    def _is_more_to_do(self) -> bool:
+        return bool(self._waiting or self._closing)
+
     def _drain(self) -> None:
         """See to it that a thread is at work on what waits."""
-        if (self._waiting or self._closing) and self._drainers == 0:
+        if self._is_more_to_do and self._drainers == 0:
             self._add_drainer()
 
     def _add_drainer(self) -> None:
@@ -235,12 +252,19 @@ class Activations:
         if self._watcher is None or self._watcher.done():
             self._watcher = self._loop.create_task(self._watch())
 
-    def _drainer_ended(self, _: "asyncio.Future[None]") -> None:
-        self._drainers -= 1
+    def _drainer_ended(self, ended: "asyncio.Future[bool]") -> None:
+        if ended.result():
+            self._drainers -= 1
+        else:
+            self._hung -= 1
         self._drain()
 
-    def _work(self) -> None:
-        """In a thread: one activation after the other, until none waits."""
+    def _work(self) -> bool:
+        """In a thread: one activation after the other, until none waits.
+
+        Returns:
+            Whether it is done; False: it was given up meanwhile, and another has taken its place.
+        """
         while True:
             try:
                 job = self._waiting.popleft()
@@ -249,12 +273,11 @@ class Activations:
             job.started = time.monotonic()
             self._running[job.claimed.token] = job
             activation = job.run(self._host.max_payload_bytes, strict=self._is_strict)
-            self._running.pop(job.claimed.token, None)
-            if job.is_given_up:
-                # It came back after all, but another thread has taken this one's place.
+            # Whoever takes it out, this thread or the one that gives it up, has the say.
+            if self._running.pop(job.claimed.token, None) is None:
                 if job.instance is not None:
-                    job.instance.close()
-                return
+                    _close_now(job.instance)
+                return False
             self._finished.append((job, activation))
             if not self._is_flush_due:
                 self._is_flush_due = True
@@ -263,10 +286,11 @@ class Activations:
             try:
                 instance = self._closing.popleft()
             except IndexError:
-                break
+                return True
             self._being_closed[id(instance)] = (instance, time.monotonic())
-            instance.close()
-            self._being_closed.pop(id(instance), None)
+            _close_now(instance)
+            if self._being_closed.pop(id(instance), None) is None:
+                return False
 
     def _flush(self) -> None:
         self._is_flush_due = False
@@ -280,44 +304,66 @@ class Activations:
 
     async def _watch(self) -> None:
         """While threads are at work: help those that wait, and stop what does not end."""
-        warning = self._settings.worker_deadlock_warning
-        limit = self._settings.worker_deadlock_timeout
-        while self._drainers or self._running:
+        while self._drainers:
             await asyncio.sleep(_LOOK_INTERVAL)
             now = time.monotonic()
             slow = [
                 job for job in list(self._running.values()) if now - job.started > _TAKE_OVER_AFTER
             ]
-            if self._waiting and len(slow) >= self._drainers and self._drainers < _MOST_THREADS:
+            closings = [
+                (closing, now - since) for closing, since in list(self._being_closed.values())
+            ]
+            slow_closings = sum(took > _TAKE_OVER_AFTER for _, took in closings)
+            is_all_slow = len(slow) + slow_closings >= self._drainers
+            if is_all_slow and self._drainers < _MOST_THREADS and self._is_more_to_do:
                 self._add_drainer()
-            for closing, since in list(self._being_closed.values()):
-                if now - since > limit:
-                    closing.interrupt()
+            for closing, took in closings:
+                self._stop_closing(closing, took)
             for job in slow:
-                instance, took = job.instance, now - job.started
-                if instance is None:
-                    continue
-                if took > warning and not job.warned:
-                    job.warned = True
-                    _LOG.warning(
-                        "%s %s has not given way for %.1f s:\n%s",
-                        job.claimed.function,
-                        job.claimed.execution_id,
-                        took,
-                        instance.stack().rstrip(),
-                    )
-                if took > limit:
-                    self._stop(job, instance, took - limit)
+                # Code runs only once there is an instance.
+                if job.instance is not None:
+                    self._stop_running(job, job.instance, now - job.started)
 
-    def _stop(self, job: RunningActivation, instance: Instance, late: float) -> None:
+    def _stop_running(self, job: RunningActivation, instance: Instance, took: float) -> None:
+        name = f"{job.claimed.function} {job.claimed.execution_id}"
+        limit = self._settings.worker_deadlock_timeout
+        if took > self._settings.worker_deadlock_warning and not job.warned:
+            job.warned = True
+            stack = instance.stack().rstrip()
+            _LOG.warning("%s has not given way for %.1f s:\n%s", name, took, stack)
+        if took <= limit:
+            return
         stack = instance.stack()
         instance.interrupt()
-        if late < _INTERRUPT_GRACE or job.is_given_up:
+        if took - limit < _INTERRUPT_GRACE or self._running.pop(job.claimed.token, None) is None:
             return
-        # It blocks outside Python. Its thread is left to itself.
-        job.is_given_up = True
-        self._running.pop(job.claimed.token, None)
         reason = f"the workflow's code blocked and could not be stopped; it was at\n{stack}"
         self._host.activated(blocked_activation(job.claimed, failures.storable(reason)))
-        if self._drainers < 2 * _MOST_THREADS:
-            self._add_drainer()
+        self._give_up(name)
+
+    def _stop_closing(self, instance: Instance, took: float) -> None:
+        limit = self._settings.worker_deadlock_timeout
+        if took <= limit:
+            return
+        instance.interrupt()
+        if took - limit < _INTERRUPT_GRACE or self._being_closed.pop(id(instance), None) is None:
+            return
+        self._give_up(f"{instance.run.function} {instance.run.id}, while it was to clean up,")
+
+    def _give_up(self, name: str) -> None:
+        """Leave a thread to itself whose code blocks outside Python."""
+        self._drainers -= 1
+        self._hung += 1
+        _LOG.error(
+            "%s blocks where it cannot be stopped: its thread is given up (%d so far)",
+            name,
+            self._hung,
+        )
+        self._drain()
+
+
+def _close_now(instance: Instance) -> None:
+    try:
+        instance.close()
+    except BaseException:
+        _LOG.exception("%s %s could not be closed", instance.run.function, instance.run.id)

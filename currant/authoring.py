@@ -12,14 +12,15 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, overload
 
 from currant import codec, errors, running
 from currant.arguments import Seconds, seconds
-from currant.signatures import Signature
+from currant.signatures import returned_by
 from currant.workflow import api, effects
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,14 @@ class WorkflowInfo:
     headers: Any
     is_continued: bool
     is_replaying: bool
+
+
+@overload
+async def wait_for_signal(name: str, timeout: Seconds | None = None, *, type: type[T]) -> T: ...
+
+
+@overload
+async def wait_for_signal(name: str, timeout: Seconds | None = None, *, type: Any = Any) -> Any: ...
 
 
 async def wait_for_signal(
@@ -145,6 +154,7 @@ def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
     Raises:
         TypeError: the arguments do not fit the workflow's signature.
         EncodingError: one cannot be sent.
+        PayloadTooLarge: they are larger than is stored.
         NotInWorkflow: the caller is no workflow.
     """
     function = running.function()
@@ -240,5 +250,5 @@ def _returned_by(function: Callable[..., Any]) -> tuple[Any, str]:
         function = function.func
     name = effects.name_of(function)
     if inspect.isfunction(function) or inspect.ismethod(function):
-        return Signature(function, name).returns
+        return returned_by(function, name)
     return Any, f"the result of {name}()"

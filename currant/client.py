@@ -47,6 +47,8 @@ class Client:
         patience: Seconds = 30.0,
         application_name: str = "currant",
     ) -> None:
+        if url is not None:
+            database.check_url(url)
         if settings is None:
             settings = Settings.from_environment(database_url=url)
         elif url is not None:
@@ -248,6 +250,12 @@ class Client:
         """Wait for the end of the execution and give its result; see `Handle.result`."""
         inside.refuse()
         limit = None if timeout is None else seconds(timeout, what="timeout")
+        if limit is not None and limit <= 0:
+            # Not even a first look would come to its end within the timeout.
+            state = await self.status(execution)
+            if not state.status.is_end:
+                raise sending.timed_out(execution, limit)
+            return _outcome(state, decode)
         deadline = asyncio.timeout(limit)
         try:
             async with deadline:

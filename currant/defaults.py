@@ -153,6 +153,8 @@ async def send_signal(
     """Send a workflow a signal; whoever waits for that name gets the payload.
 
     Inside a workflow the signal is sent with the commit of what the workflow has done so far.
+    Whether somebody is there is not known at the call: what finds nobody is dropped, without an
+    error.
 
     Args:
         to: an execution's id; or `(function, key)`, the function or its name, for the execution
@@ -161,9 +163,10 @@ async def send_signal(
         connection: send it in the transaction of this connection.
 
     Raises:
-        ExecutionNotFound: no execution has this id, or holds this key.
-        AlreadyEnded: it has ended.
+        ExecutionNotFound: no execution has this id, or holds this key. (Not inside a workflow.)
+        AlreadyEnded: it has ended. (Not inside a workflow.)
         EncodingError: the payload cannot be sent.
+        PayloadTooLarge: it is larger than is stored.
         InvalidArgument: `to` is neither, or the name is none that a signal could have.
         NotAllowedInWorkflow: connection or key were given inside a workflow.
     """

@@ -13,7 +13,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,10 +38,13 @@ _SERVER_SETTINGS = {
 }
 
 
-def database_url(settings: Settings) -> str:
+def database_url(settings: Settings, *, on_start: Callable[[Path], None] | None = None) -> str:
     """The URL of the database to use: the one in the settings, or else the embedded server's.
 
     The embedded server is started, and its database deployed, if that has not happened yet.
+
+    Args:
+        on_start: is called with its directory before it is started.
 
     Raises:
         EmbeddedMissing: no URL is set and the extra is not installed.
@@ -50,10 +53,10 @@ def database_url(settings: Settings) -> str:
     """
     if settings.database_url is not None:
         return settings.database_url
-    with _running(settings) as cluster:
+    with _running(settings, on_start) as cluster:
         url = cluster.url(_DATABASE)
         _deploy(url)
-    _say_once(_home(settings))
+    _say_once(home(settings))
     return url
 
 
@@ -68,24 +71,28 @@ def server_url(settings: Settings) -> str:
 
 
 @contextmanager
-def _running(settings: Settings) -> Iterator[Cluster]:
+def _running(
+    settings: Settings, on_start: Callable[[Path], None] | None = None
+) -> Iterator[Cluster]:
     """The server, running; nobody starts or stops it in here."""
     programs = installation()
-    home = _home(settings)
-    with _locked(home):
-        cluster = _cluster(home)
+    directory = home(settings)
+    with _locked(directory):
+        cluster = _cluster(directory)
         if not _is_running(cluster):
-            _start(cluster, programs, home)
+            if on_start is not None:
+                on_start(directory)
+            _start(cluster, programs, directory)
         yield cluster
 
 
 def stop(settings: Settings) -> None:
     """Stop the embedded server, whoever uses it; nothing happens if it does not run."""
-    home = _home(settings)
-    if not home.is_dir():
+    directory = home(settings)
+    if not directory.is_dir():
         return
-    with _locked(home):
-        cluster = _cluster(home)
+    with _locked(directory):
+        cluster = _cluster(directory)
         if _is_locked(cluster):
             _end(cluster)
 
@@ -111,7 +118,8 @@ def major_version() -> int:
     return Launcher(installation(), owner=(os.geteuid(), os.getegid())).major_version()
 
 
-def _home(settings: Settings) -> Path:
+def home(settings: Settings) -> Path:
+    """Where the embedded server has its files."""
     if settings.home is not None:
         return settings.home.absolute()
     if os.geteuid() == 0:

@@ -132,7 +132,11 @@ class Executor:
                 claimed, f"a worker with version {claimed.version} of {claimed.function}"
             )
         else:
-            report = await self._attempt(running, function)
+            try:
+                report = await self._attempt(running, function)
+            except BaseException as error:
+                # Whatever it is, this would otherwise count as running for as long as the worker.
+                report = _untold(claimed, error)
         self._host.ended(running, report)
 
     async def _attempt(self, running: RunningTask, function: Any) -> Report | None:
@@ -321,6 +325,14 @@ def _failure(
     return models.Failure(
         claimed.execution_id, claimed.token, msgspec.json.encode(described).decode(), retry_after
     )
+
+
+def _untold(claimed: models.Claimed, error: BaseException) -> models.Failure:
+    """The failure of a task whose end could not be written down as it should be."""
+    message = f"how it ended cannot be told: {type(error).__name__}"
+    _LOG.error("%s %s: %s", claimed.function, claimed.execution_id, message, exc_info=error)
+    told = {"type": "Exception", "message": failures.storable(message)}
+    return models.Failure(claimed.execution_id, claimed.token, msgspec.json.encode(told).decode())
 
 
 def _timed_out(claimed: models.Claimed, is_async: bool) -> models.Failure:

@@ -6,12 +6,15 @@ it led to, as its "cause", level by level, and each level has its own part of th
 
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from currant.errors import CurrantError, RemoteError
 
+T = TypeVar("T")
+
+_MAX_TYPE = 500
 _MAX_MESSAGE = 10_000
 _MAX_TRACEBACK = 50_000
 # For all causes of an error together, so that any chain can be stored.
@@ -27,21 +30,28 @@ _MAX_OF_NAMED = 200
 def describe(error: BaseException, *, retryable: bool | None = None) -> dict[str, Any]:
     """The error as JSON can hold it: type, message, traceback, cause, retryable if it is not.
 
-    Any text comes out storable: NUL and lone surrogates are replaced, long ones are cut.
+    Any text comes out storable: NUL and lone surrogates are replaced, long ones are cut. What the
+    error does not let be read is left out; a failure is told whatever it is made of.
     """
-    remote = _remote_in(error)
-    reason = error.reason if isinstance(error, RemoteError) else _text_of(error)
+    remote = _tried(lambda: _remote_in(error), None)
     described: dict[str, Any] = {
-        # The name of the error that began it all says more than the name of its envelope.
-        "type": error.type if isinstance(error, RemoteError) else type(error).__name__,
-        "message": storable(reason, _MAX_MESSAGE),
-        "traceback": storable(_traceback_of(error), _MAX_TRACEBACK),
+        "type": _tried(lambda: storable(_type_of(error), _MAX_TYPE), "Exception"),
+        "message": _tried(lambda: storable(_reason_of(error), _MAX_MESSAGE), ""),
+        "traceback": _tried(lambda: storable(_traceback_of(error, remote), _MAX_TRACEBACK), ""),
     }
     if remote is not None:
-        described["cause"] = _describe_causes(remote)
+        cause = _tried(lambda: _describe_causes(remote), None)
+        if cause is not None:
+            described["cause"] = cause
     if retryable is False:
         described["retryable"] = False
     return described
+
+
+def in_words(error: BaseException) -> str:
+    """The type and the message of an error; storable."""
+    text = f"{_tried(lambda: _type_of(error), 'Exception')}: {_text_of(error)}"
+    return storable(text)
 
 
 def in_short(described: Mapping[str, Any]) -> str:
@@ -59,27 +69,49 @@ def storable(text: str, limit: int = _MAX_MESSAGE) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _text_of(error: BaseException) -> str:
-    # An exception's own __str__ is the user's code and may raise; the failure still must be told.
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """What is in a group at any depth; of any other error itself."""
+    waiting = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BaseExceptionGroup):
+            waiting += reversed(each.exceptions)
+        else:
+            yield each
+
+
+def _tried(write: Callable[[], T], otherwise: T) -> T:
+    # Much of an exception is the user's code and may raise anything; the failure still must be
+    # told. Only who waits at the terminal is not to be kept waiting.
     try:
-        text = str(error)
-    except Exception:
-        text = f"<{type(error).__name__} whose text cannot be read>"
+        return write()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return otherwise
+
+
+def _type_of(error: BaseException) -> str:
+    # The name of the error that began it all says more than the name of its envelope.
+    return error.type if isinstance(error, RemoteError) else type(error).__name__
+
+
+def _reason_of(error: BaseException) -> str:
+    return error.reason if isinstance(error, RemoteError) else _text_of(error)
+
+
+def _text_of(error: BaseException) -> str:
+    # Not one of a class derived from str, whose methods may be anything.
+    unreadable = f"<{type(error).__name__} whose text cannot be read>"
+    text = _tried(lambda: str.__str__(str(error)), unreadable)
     if isinstance(error, BaseExceptionGroup):
         # Its own message, often asyncio's, says only how many there are.
-        inner = list(_leaves(error))
+        unread: list[BaseException] = []
+        inner = _tried(lambda: list(leaves(error)), unread)
         named = [_named(each) for each in inner[:_MAX_NAMED]]
         rest = [f"{len(inner) - _MAX_NAMED} more"] if len(inner) > _MAX_NAMED else []
         text = f"{text}: {'; '.join(named + rest)}"
     return text
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 def _named(error: BaseException) -> str:
@@ -89,49 +121,52 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what led to it, as Python would print it, up to the first remote one."""
-    seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        yield following
-        if isinstance(following, RemoteError):
-            return
-        seen.add(id(following))
-        if following.__cause__ is not None or following.__suppress_context__:
-            following = following.__cause__
-        else:
-            following = following.__context__
-
-
 def _remote_in(error: BaseException) -> RemoteError | None:
-    return next((each for each in _chain(error) if isinstance(each, RemoteError)), None)
+    """The first remote error in what led to the error, as Python would print it."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, RemoteError):
+            return each
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        is_explicit = each.__cause__ is not None or each.__suppress_context__
+        waiting.append(each.__cause__ if is_explicit else each.__context__)
+        if isinstance(each, BaseExceptionGroup):
+            waiting += reversed(each.exceptions)
+    return None
 
 
-def _traceback_of(error: BaseException) -> str:
+def _traceback_of(error: BaseException, remote: RemoteError | None) -> str:
     """The traceback without what is told of a remote error in its own place."""
-    shown = traceback.TracebackException.from_exception(error)
-    _leave_out_own_frames(shown, error)
-    if isinstance(error, RemoteError):
+    # Compact: with no more than is printed, or what is printed would be missed elsewhere.
+    shown = traceback.TracebackException.from_exception(error, compact=True)
+    _leave_out(shown, error, remote)
+    if error is remote:
         # Only where it passed through here.
         frames = "".join(shown.stack.format())
         return f"Traceback (most recent call last):\n{frames}" if frames else ""
-    part: traceback.TracebackException | None = shown
-    for following in list(_chain(error))[1:]:
-        assert part is not None
-        if isinstance(following, RemoteError):
-            part.__cause__ = part.__context__ = None
-            break
-        part = part.__cause__ or part.__context__
     return "".join(shown.format())
 
 
-def _leave_out_own_frames(shown: traceback.TracebackException, error: BaseException) -> None:
-    """Leave the frames of the user's code and his libraries, in all that is shown of an error."""
+def _leave_out(
+    shown: traceback.TracebackException, error: BaseException, remote: RemoteError | None
+) -> None:
+    """Leave the frames of the user's code and his libraries, in all that is shown of an error.
+
+    What is shown has not always the parts that the error has: each is shown once.
+    """
     parts = [(shown, error)]
     while parts:
         part, of = parts.pop()
         part.stack = traceback.StackSummary.from_list(_others_frames(part.stack, of))
+        if remote is not None:
+            if of is remote:
+                part.__notes__ = None
+            if any(each is remote for each in (of, of.__cause__, of.__context__)):
+                part.__cause__ = part.__context__ = None
         for below, led_to_it in (
             (part.__cause__, of.__cause__),
             (part.__context__, of.__context__),

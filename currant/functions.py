@@ -63,21 +63,23 @@ class Function(Generic[P, C, R]):
         """Call the function itself.
 
         A workflow called so runs here and now, without a history, and its tasks with it; one that
-        a workflow calls so is a part of that.
+        a workflow calls so is a part of that. If it continues as new, it is called again.
 
         Raises:
             NotAllowedInWorkflow: a task was called by a workflow, where it would run at every
                 replay.
         """
-        if api.in_workflow():
-            if self.kind == "task":
-                raise errors.NotAllowedInWorkflow(
-                    f"{self.name}() was called inside a workflow and would run at every replay",
-                    hint=f"await {self.name}.run(…)",
-                )
-        elif self.kind == "workflow" and running.inline() is None:
-            return running.call_inline(self, self.fn(*args, **kwargs))  # type: ignore[return-value]
-        return self.fn(*args, **kwargs)
+        if self.kind == "task" and api.in_workflow():
+            raise errors.NotAllowedInWorkflow(
+                f"{self.name}() was called inside a workflow and would run at every replay",
+                hint=f"await {self.name}.run(…)",
+            )
+        called = self.fn(*args, **kwargs)
+        if self.kind == "task":
+            return called
+        is_part = api.in_workflow() or running.inline() is not None
+        call = running.call_within if is_part else running.call_inline
+        return call(self, called)  # type: ignore[return-value]
 
     # --- Running and queueing
 
@@ -90,6 +92,7 @@ class Function(Generic[P, C, R]):
         Raises:
             TypeError: at the call: the arguments do not fit the signature.
             EncodingError: at the call: an argument cannot be sent.
+            PayloadTooLarge: they are larger than is stored; inside a workflow at the call.
             TaskFailed, ChildFailed: inside a workflow: it failed or was cancelled.
             ExecutionFailed, Cancelled: elsewhere: it failed or was cancelled.
         """
@@ -97,7 +100,7 @@ class Function(Generic[P, C, R]):
         if api.in_workflow():
             run = api.run_task if self.kind == "task" else api.run_child
             return run(self.name, encoded, self._enqueueing.of_step(), self.decode_result)
-        if running.inline() is not None:
+        if running.is_in_place():
             return running.run_inline(self, encoded)
         return self._run(encoded)
 
@@ -118,6 +121,7 @@ class Function(Generic[P, C, R]):
         Raises:
             TypeError: at the call: the arguments do not fit the signature.
             EncodingError: at the call: an argument cannot be sent.
+            PayloadTooLarge: they are larger than is stored.
         """
         encoded = self.encode_call(args, kwargs)
         if api.in_workflow():

@@ -97,6 +97,10 @@ class Handle(str, Generic[R]):
 
         Inside a workflow the result is kept, and replays use it.
 
+        Args:
+            timeout: seconds or a timedelta to wait at most; 0 looks whether it has ended. (Not
+                inside a workflow, which cannot look: there it always raises.)
+
         Raises:
             ExecutionFailed: it failed; the error says with what, and carries the traceback.
             Cancelled: it was cancelled.
@@ -122,12 +126,16 @@ class Handle(str, Generic[R]):
     async def signal(self, name: str, payload: Any = None, *, key: str | None = None) -> None:
         """Send the workflow a signal.
 
+        Inside a workflow it goes out with the commit of what the workflow has done so far. Whether
+        somebody is there is not known at the call: what finds nobody is dropped, without an error.
+
         Args:
             key: however often the signal is sent under it, the workflow gets it once.
 
         Raises:
-            AlreadyEnded: it has ended.
-            ExecutionNotFound: there is none with this id.
+            AlreadyEnded: it has ended. (Not inside a workflow.)
+            ExecutionNotFound: there is none with this id. (Not inside a workflow.)
+            NotAllowedInWorkflow: a key was given inside a workflow.
         """
         if api.in_workflow():
             await inside.signal(self, name, payload, key=key, connection=None)
@@ -144,13 +152,14 @@ class Handle(str, Generic[R]):
         """Ask for the execution to be cancelled; where it stands now comes back.
 
         Cancelling what has ended changes nothing. Inside a workflow the request goes out with the
-        commit of what the workflow has done so far, and None comes back.
+        commit of what the workflow has done so far, and None comes back; what finds nobody is
+        dropped, without an error.
 
         Args:
             force: end it at once, with everything that it has running, without asking.
 
         Raises:
-            ExecutionNotFound: there is none with this id.
+            ExecutionNotFound: there is none with this id. (Not inside a workflow.)
             NotAllowedInWorkflow: force was given inside a workflow.
         """
         if api.in_workflow():

@@ -76,6 +76,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
         currant: the version that recorded it.
         hash_seed: Python's, of the workers that ran it: sets of texts iterate by it.
         entries: of the current run; what it did before it last continued as new is not there.
+        file: where it was read from, with its number if others are in the same file.
     """
 
     format: int
@@ -83,6 +84,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     entries: list[Entry]
     currant: str = ""
     hash_seed: int | None = None
+    file: str | None = None
 
 
 def read(text: str | bytes) -> list[Document]:
@@ -120,10 +122,10 @@ def load(path: str | os.PathLike[str]) -> list[Document]:
     files = sorted(place.glob("*.json")) if place.is_dir() else [place]
     if not files:
         raise InvalidArgument(f"no file in {place} ends in .json", hint="name the files themselves")
-    documents = []
+    documents: list[Document] = []
     for file in files:
         try:
-            documents += read(file.read_bytes())
+            found = read(file.read_bytes())
         except InvalidArgument as error:
             raise InvalidArgument(
                 f"{file}: {error.message}", detail=error.detail, hint=error.hint
@@ -132,6 +134,9 @@ def load(path: str | os.PathLike[str]) -> list[Document]:
             raise InvalidArgument(
                 f"{file} cannot be read: {error.strerror or error}", hint="check the path"
             ) from None
+        for number, document in enumerate(found, 1):
+            place_in = f" (number {number})" if len(found) > 1 else ""
+            documents.append(msgspec.structs.replace(document, file=f"{file}{place_in}"))
     return documents
 
 

@@ -91,6 +91,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         reason: what is wrong, in one line; None if nothing is.
         notes: what is different without being wrong.
         recorded_python: the Python version that the run began under; `python` replayed it.
+        file: where the history was read from, if `load` read it.
     """
 
     execution_id: UUID
@@ -103,6 +104,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
     recorded_python: str | None = None
     python: str = ""
+    file: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -112,7 +114,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self) -> str:
         """The report in lines for people."""
         lines = [f"  {label:<10}  {value}" for label, value in self.particulars()]
-        return "\n".join([f"{self.function} {self.execution_id}: {self.outcome}", *lines])
+        of = "" if self.file is None else f" of {self.file}"
+        return "\n".join([f"{self.function} {self.execution_id}{of}: {self.outcome}", *lines])
 
     __str__ = describe
 
@@ -241,6 +244,7 @@ def _report(
         notes=notes,
         recorded_python=None if instance is None else instance.ledger.recorded_python,
         python=python_version(),
+        file=recorded.file,
     )
 
 

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import SimpleNamespace
 from typing import (
     Any,
     Final,
@@ -126,32 +127,58 @@ class Signature:
     @cached_property
     def _hints(self) -> dict[str, tuple[Any, str]]:
         """Annotation and description of each parameter and of "return", found at first use."""
-        try:
-            found = get_type_hints(
-                self._fn,
-                localns=None if self._local_names is None else dict(self._local_names),
-                include_extras=True,
-            )
-        except Exception as error:
-            raise DefinitionError(
-                f"the type hints of {self._name}() cannot be resolved",
-                detail=str(error),
-                hint="import what they name at run time, not under TYPE_CHECKING alone",
-            ) from error
+        found = _resolved(self._fn, self._name, self._local_names)
         hints: dict[str, tuple[Any, str]] = {}
         for name, parameter in self._signature.parameters.items():
             hint = found.get(name, Any)
             if parameter.default is None:
                 hint = Optional[hint]  # noqa: UP045  (the hint may be any object)
             hints[name] = hint, f"argument {name!r} of {self._name}()"
-        returned = found.get("return", Any)
-        if returned in (Never, NoReturn):
-            returned = Any
-        hints["return"] = returned, f"the result of {self._name}()"
+        hints["return"] = _result(found, self._name)
         for hint, what in hints.values():
             if get_origin(hint) is not Unpack:
                 codec.check_hint(hint, what=what)
         return hints
+
+
+def returned_by(fn: Callable[..., Any], name: str) -> tuple[Any, str]:
+    """The annotation of what a function returns, and what to call that in errors.
+
+    The annotations of its parameters need not be any that could be used.
+
+    Raises:
+        DefinitionError: it cannot be resolved, or nothing can be decoded as such.
+    """
+    alone = SimpleNamespace(
+        __annotations__={k: v for k, v in fn.__annotations__.items() if k == "return"},
+        __globals__=getattr(inspect.unwrap(fn), "__globals__", {}),
+        __type_params__=getattr(fn, "__type_params__", ()),
+    )
+    hint, what = _result(_resolved(alone, name), name)
+    codec.check_hint(hint, what=what)
+    return hint, what
+
+
+def _resolved(
+    annotated: Any, name: str, local_names: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    try:
+        return get_type_hints(
+            annotated,
+            localns=None if local_names is None else dict(local_names),
+            include_extras=True,
+        )
+    except Exception as error:
+        raise DefinitionError(
+            f"the type hints of {name}() cannot be resolved",
+            detail=str(error),
+            hint="import what they name at run time, not under TYPE_CHECKING alone",
+        ) from error
+
+
+def _result(found: Mapping[str, Any], name: str) -> tuple[Any, str]:
+    returned = found.get("return", Any)
+    return (Any if returned in (Never, NoReturn) else returned), f"the result of {name}()"
 
 
 def _name_of(parameters: Any, kind: Any) -> str | None:

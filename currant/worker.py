@@ -32,6 +32,7 @@ from currant.settings import Settings
 from currant.supervisor import supervise
 from currant.workflow.history import Entry
 from currant.workflow.instance import Instance
+from currant.workflow.logs import silence_replays
 
 _LOG = logging.getLogger("currant")
 
@@ -76,6 +77,7 @@ class Worker:
             CurrantError: the database refuses for good, or its schema does not fit.
         """
         self._loop = asyncio.get_running_loop()
+        silence_replays()
         # The schema is checked, and a database that is not there is reported, before anything else.
         connection = await self._source.open()
         configuration = await database.run(connection, database.settings())
@@ -202,6 +204,12 @@ class Worker:
         else:
             self._idle.set()
 
+    def _give_up(self, hung: int, what: str) -> None:
+        if not self.has_failed:
+            _LOG.error("%d threads of %s hang: this worker stops, to be started again", hung, what)
+            self.has_failed = True
+            self.stop()
+
     # --- For the engine -------------------------------------------------------------------
 
     def free_slots(self) -> tuple[int, int]:
@@ -248,6 +256,8 @@ class Worker:
             log_task(ended, report, word)
         else:
             self._activations.settled(report, word)
+            if self._activations.hung:
+                self._give_up(self._activations.hung, "workflows")
         self._check_idle()
 
     # --- For the executor -----------------------------------------------------------------
@@ -271,13 +281,8 @@ class Worker:
             # No report goes out that a claim could travel with.
             self._engine.nudge()
         self._check_idle()
-        if self._executor.hung > self.settings.worker_max_concurrent and not self.has_failed:
-            _LOG.error(
-                "%d threads of sync tasks hang: this worker stops, to be started again",
-                self._executor.hung,
-            )
-            self.has_failed = True
-            self.stop()
+        if self._executor.hung > self.settings.worker_max_concurrent:
+            self._give_up(self._executor.hung, "sync tasks")
 
     def beat_soon(self) -> None:
         self._heartbeat.beat_soon()

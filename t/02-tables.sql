@@ -2,7 +2,7 @@
 
 begin;
 
-select plan(37);
+select plan(39);
 
 create temporary table wanted (name text, columns text, indexes text);
 
@@ -35,7 +35,7 @@ insert into wanted values
     'functions_pkey'),
 ('history_entries',
     'workflow_id uuid, event integer, position integer, kind text, number integer null, name text null, '
-    'payload jsonb null, child_id uuid null, source text null, at timestamptz',
+    'payload jsonb null, child_id uuid null, source text null, at timestamptz, restart jsonb null',
     'history_entries_pkey history_entries_version_idx'),
 ('inbox',
     'workflow_id uuid, arrival bigint, kind text, number integer null, name text null, payload jsonb null, '
@@ -67,7 +67,10 @@ insert into wanted values
     'ticker_pkey'),
 ('watchers',
     'execution_id uuid, watching_until timestamptz, workflow_id uuid null, number integer null',
-    'watchers_execution_id_idx watchers_workflow_id_idx'),
+    'watchers_execution_id_idx watchers_watching_until_idx watchers_workflow_id_idx'),
+('worker_functions',
+    'worker_id uuid, function text, version integer',
+    'worker_functions_function_idx worker_functions_pkey'),
 ('workers',
     'id uuid, host text, pid integer null, queues text[], concurrency integer, heartbeat_timeout interval, '
     'started_at timestamptz, heartbeat_at timestamptz, waiting_until timestamptz null, died_at timestamptz null',
@@ -75,7 +78,7 @@ insert into wanted values
 ('workflows',
     'execution_id uuid, queue text, rank integer, timeout interval, version integer, last_event integer, '
     'last_command integer, last_at timestamptz, last_token bigint null, open_tasks integer, open_children integer, '
-    'first_event integer, used interval, active_since timestamptz null, is_deadline_armed boolean, '
+    'first_event integer, first_command integer, used interval, active_since timestamptz null, is_deadline_armed boolean, '
     'has_attached boolean, lost_activations integer, refused_ends integer, blocked_reason text null, '
     'blocked_since timestamptz null, waits_for text null',
     'workflows_pkey');

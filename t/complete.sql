@@ -4,7 +4,7 @@ begin;
 
 \ir lib/helpers.psql
 
-select plan(25);
+select plan(27);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('complete') as worker \gset
@@ -75,6 +75,27 @@ select is(
 select is(currant.fail(:'worker', :'workflow', :token, '{}') = 'accepted', false, 'nor failed');
 select is((currant.status(:'workflow')).status, 'running', 'its lease stays');
 select is(currant.advance(:'worker', :'workflow', :token, 0, '{}', '[]'), 'accepted', 'and can be advanced');
+
+-- Of a workflow's task, whatever the statistics say: as when there were few workflows, and then many.
+create function test.read_of_workflows() returns bigint language sql volatile as $$
+    select sum(pg_stat_get_xact_tuples_returned(i.id))::bigint
+    from unnest('{currant.workflows,currant.workflows_pkey}'::regclass[]) as i (id)
+$$;
+analyze currant.workflows;
+insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at)
+select gen_random_uuid(), 'complete', 0, '1 hour', 1, currant._now() from generate_series(1, 3000);
+select currant.enqueue('w', '{}', '{"queue": "complete", "kind": "workflow"}') as parent \gset
+select test.activate(
+    :'worker', :'parent',
+    test.command(1, 'task', 'f', '{"id": "00000000-0000-7000-8000-0000000c0001", "options": {"queue": "complete"}}')
+) as word \gset
+select token from currant.claim(:'worker', '{complete}', 1) \gset
+select test.read_of_workflows() as before \gset
+select is(
+    currant.complete(:'worker', '00000000-0000-7000-8000-0000000c0001', :token, '1'), 'accepted',
+    'a task of a workflow completes'
+);
+select cmp_ok(test.read_of_workflows() - :before, '<=', 10::bigint, 'which looks at that workflow and at no other');
 
 select * from finish();
 rollback;

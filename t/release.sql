@@ -4,7 +4,7 @@ begin;
 
 \ir lib/helpers.psql
 
-select plan(27);
+select plan(36);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('release') as worker \gset
@@ -92,6 +92,45 @@ select throws_ok(
     format($$ select currant.release_many(%L, array[gen_random_uuid()], '{}') $$, :'worker'), '22023', null,
     'there are as many tokens as executions'
 );
+
+-- What another worker that is alive can run is left to that one soon, and is not blocked.
+select currant.register_worker('{"queues": ["shared"], "functions": [{"name": "wf", "kind": "workflow", "version": 1}]}') as old \gset
+select currant.register_worker('{"queues": ["shared"], "functions": [{"name": "wf", "kind": "workflow", "version": 2}]}') as new \gset
+select currant.enqueue('wf', '{}', '{"queue": "shared", "kind": "workflow", "version": 2}') as id \gset
+select token from currant.claim(:'old', '{shared}', 0, 1) \gset
+select currant.release(:'old', :'id', :token, 'a worker that has version 2 of wf') as word \gset
+select is((currant.status(:'id')).status, 'pending', 'a workflow that a living worker has the version of is not blocked');
+select is((currant.status(:'id')).waits_for, 'a worker that has version 2 of wf', 'it says what it waits for');
+select is((currant.status(:'id')).due_at, currant._now() + '100 milliseconds', 'and waits for a moment');
+select test.pass('2 hours');
+select count(*) from currant.heartbeat(:'old', '{}', '{}') \gset
+select count(*) from currant.heartbeat(:'new', '{}', '{}') \gset
+select (currant.tick('due')).done \gset
+select token from currant.claim(:'old', '{shared}', 0, 1) \gset
+select currant.release(:'old', :'id', :token, 'a worker that has version 2 of wf') as word \gset
+select is((currant.status(:'id')).due_at, currant._now() + '500 milliseconds', 'half a second at the most, however often');
+select test.pass('1 second');
+select (currant.tick('due')).done \gset
+select results_eq(
+    format($$ select execution_id, last_event from currant.claim(%L, '{shared}', 0, 1) $$, :'new'),
+    format($$ values (%L::uuid, 0) $$, :'id'), 'the other one gets it, and it has yet to begin'
+);
+select currant.release(:'new', :'id', token, 'not this one either') as word from currant.resume(:'new') \gset
+select is((currant.status(:'id')).status, 'blocked', 'a worker of an older version is no reason to hope');
+select currant.deregister_worker(:'new') as n \gset
+select is_empty(
+    format($$ select from currant.worker_functions where worker_id = %L $$, :'new'),
+    'what a worker can run is forgotten with it'
+);
+select currant.enqueue('wf', '{}', '{"queue": "elsewhere", "kind": "workflow"}') as id \gset
+select token from currant.claim(:'old', '{elsewhere}', 0, 1) \gset
+select currant.release(:'old', :'id', :token, 'why') as word \gset
+select is((currant.status(:'id')).status, 'blocked', 'nor is one that does not serve the queue');
+select currant.enqueue('g', '{}', '{"queue": "shared"}') as id \gset
+select currant.register_worker('{"queues": ["shared"], "functions": [{"name": "g"}]}') as able \gset
+select token from currant.claim(:'old', '{shared}', 1) \gset
+select currant.release(:'old', :'id', :token, 'a worker that knows g') as word \gset
+select is((currant.status(:'id')).due_at, currant._now() + '100 milliseconds', 'tasks are left to others likewise');
 
 select * from finish();
 rollback;

@@ -4,7 +4,7 @@ begin;
 
 \ir lib/helpers.psql
 
-select plan(14);
+select plan(16);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('tree') as worker \gset
@@ -92,10 +92,19 @@ select results_eq(
 select results_eq(
     format($$ select test.lines(%L, 6) $$, :'top'),
     array[
-        '0000 workflow suspended', '. 0001 task completed', '. 0003 workflow suspended', '. . 0031 task pending',
+        '0000 workflow suspended', '. 0001 task completed', '. 0003 workflow suspended', '. . 0032 workflow suspended',
         '. 0004 task pending', '. 0006 workflow pending'
     ],
     'of too many those nearest to the top are listed'
+);
+select results_eq(
+    format($$ select test.lines(%L, 4) $$, :'top'),
+    array['0000 workflow suspended', '. 0003 workflow suspended', '. 0004 task pending', '. 0006 workflow pending'],
+    'of these what is open'
+);
+select results_eq(
+    format($$ select test.lines(%L, 3) $$, :'top'),
+    array['0000 workflow suspended', '. 0004 task pending', '. 0006 workflow pending'], 'and the newest'
 );
 select results_eq(format($$ select test.lines(%L, 1) $$, :'top'), array['0000 workflow suspended'], 'at least itself');
 select is(

@@ -19,6 +19,7 @@ def main() -> None:
 for _command in (
     admin.migrate,
     admin.schema,
+    admin.url,
     work.worker,
     admin.register,
     executions.enqueue,

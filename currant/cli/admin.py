@@ -5,7 +5,7 @@ import dataclasses
 
 import click
 
-from currant import apps, database, definitions, embedded, migrations
+from currant import apps, database, definitions, migrations
 from currant.cli import logs
 from currant.cli.inspection import json_option
 from currant.cli.render import Screen
@@ -31,9 +31,9 @@ def migrate(session: Session, *, wants_status: bool, wants_verify: bool, as_json
     settings = session.settings()
     if not session.is_debugging:
         logs.configure("info")
-    url = embedded.database_url(settings)
+    url = session.database_url()
     if wants_status:
-        return _show_status(migrations.status(url), as_json=as_json)
+        return _show_status(session, migrations.status(url), as_json=as_json)
     if wants_verify:
         migrations.verify(url, report=_report)
         click.echo(f"schema {migrations.SCHEMA_VERSION} verified")
@@ -60,6 +60,17 @@ def schema() -> None:
 
 
 @command()
+@pass_session
+def url(session: Session) -> None:
+    """Print the URL of the database.
+
+    That of the embedded server, which is started if it does not run, lets other programs in: psql,
+    or your own with 'export CURRANT_DATABASE_URL=$(currant url)'.
+    """
+    click.echo(session.database_url())
+
+
+@command()
 @click.option("--app", metavar="MODULE", help="Where the functions are; otherwise app.py here.")
 @pass_session
 def register(session: Session, app: str | None) -> None:
@@ -83,7 +94,7 @@ def register(session: Session, app: str | None) -> None:
     click.echo(f"{count} function{'' if count == 1 else 's'} of {module.__name__} registered")
 
 
-def _show_status(status: migrations.SchemaStatus, *, as_json: bool) -> int:
+def _show_status(session: Session, status: migrations.SchemaStatus, *, as_json: bool) -> int:
     is_done = status.is_current and not status.pending
     if as_json:
         Screen().json({**dataclasses.asdict(status), "is_current": status.is_current})
@@ -92,7 +103,10 @@ def _show_status(status: migrations.SchemaStatus, *, as_json: bool) -> int:
         click.echo(f"no schema; {_changes(len(status.pending))} to deploy: run 'currant migrate'")
         return FAILED
     managed = "" if status.is_managed else ", not deployed by Sqitch: 'currant migrate' adopts it"
-    click.echo(f"schema {status.version}, this package needs {status.package_version}{managed}")
+    click.echo(
+        f"schema {status.version}{session.place}, this package needs"
+        f" {status.package_version}{managed}"
+    )
     click.echo(f"{_changes(len(status.deployed))} deployed, {len(status.pending)} to deploy")
     for change in status.pending if status.is_managed else ():
         click.echo(f"  {change}")

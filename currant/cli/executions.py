@@ -26,10 +26,12 @@ _EXECUTIONS = click.argument(
 @click.option("--priority", type=int, help="Higher goes first.")
 @click.option("--delay", metavar="DURATION", type=parameters.duration, help="Start so much later.")
 @click.option("--run-at", metavar="TIME", type=parameters.moment, help="Start then.")
-@click.option("--retries", metavar="N", type=int, help="Attempts after the first.")
+@click.option(
+    "--retries", metavar="N", type=click.IntRange(min=0), help="Attempts after the first."
+)
 @click.option("--timeout", metavar="DURATION", type=parameters.duration, help="Of one attempt.")
 @click.option("--key", metavar="TEXT", help="The same key again returns the same execution.")
-@click.option("--id", "given_id", metavar="ID", type=parameters.execution_id, help="Its id.")
+@click.option("--id", "given_id", metavar="UUID", type=parameters.own_id, help="Its id.")
 @click.option(
     "--workflow", "kind", flag_value="workflow", help="It is a workflow that nobody registered yet."
 )
@@ -71,7 +73,7 @@ def enqueue(
 
 
 @command()
-@click.argument("words", metavar="[ID] NAME [JSON]", nargs=-1, required=True)
+@click.argument("words", metavar="[ID] NAME [JSON]", nargs=-1)
 @click.option(
     "--to",
     "holder",
@@ -87,8 +89,8 @@ def enqueue(
 @click.option(
     "--id",
     "given_id",
-    metavar="ID",
-    type=parameters.execution_id,
+    metavar="UUID",
+    type=parameters.own_id,
     help="The signal's own id, for the same purpose.",
 )
 @pass_session
@@ -121,11 +123,18 @@ def _signal_of(words: Sequence[str], *, to_holder: bool) -> tuple[UUID | None, s
     """Read what stands on the command line: an ID unless --to says who, a name, and JSON."""
     expected = "NAME [JSON]" if to_holder else "ID NAME [JSON]"
     rest = list(words)
+    if not rest and not to_holder:
+        raise click.UsageError(f"missing the ID of the workflow; expected {expected}")
     execution = None if to_holder else parameters.execution_id(rest.pop(0))
     if not 1 <= len(rest) <= 2:
         problem = "missing the NAME of the signal" if not rest else f"too many words: {rest[-1]!r}"
         raise click.UsageError(f"{problem}; expected {expected}")
-    return execution, rest[0], parameters.json_value(rest[1]) if len(rest) == 2 else "null"
+    try:
+        payload = parameters.json_value(rest[1]) if len(rest) == 2 else "null"
+    except click.BadParameter as error:
+        error.param_hint = "'[JSON]'"
+        raise
+    return execution, rest[0], payload
 
 
 @command()

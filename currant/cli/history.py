@@ -59,8 +59,13 @@ def history(
 
 
 def _show_title(screen: Screen, state: ExecutionState, runs: int, *, is_whole: bool) -> None:
-    took = seconds(between(state.created_at, state.finished_at))
-    screen.line(f"{state.function} {state.id} {state.status}" + (f" in {took}" if took else ""))
+    begun = timeline.begun_at(state)
+    took, total = (
+        seconds(between(start, state.finished_at)) for start in (begun, state.created_at)
+    )
+    since = f", {total} after it was asked for" if took and total != took else ""
+    took = f" in {took}" if took else ""
+    screen.line(f"{state.function} {state.id} {state.status}{took}{since}")
     if runs > 1:
         earlier = f"{runs - 1} earlier run{'' if runs == 2 else 's'}"
         hint = "" if is_whole else "; --all shows what was before"
@@ -79,7 +84,7 @@ def _children(connection: Any, entries: Sequence[HistoryEntry]) -> Mapping[UUID,
     found: dict[UUID, timeline.Child] = {}
     for start in range(0, len(ids), _BATCH):
         batch = ids[start : start + _BATCH]
-        # Some may be missing: cancelled before they were made, or pruned.
+        # Some may be missing: cancelled before they were made.
         for one in database.run_sync(connection, database.executions(batch)):
             found[one.id] = one
     failed = [one.id for one in found.values() if one.kind == "task" and one.attempt > 1]
@@ -98,7 +103,8 @@ def _show(screen: Screen, steps: Sequence[timeline.Step], *, has_ids: bool) -> N
             Column("AT", is_right=True),
             Column("WAITED", keep=4, is_right=True),
             Column("RAN", is_right=True),
-            Column("STEP", shrinks_to=18),
+            # Names are what one looks for: an id or a source gives way before they are cut.
+            Column("STEP", shrinks_to=28),
             Column("ID", keep=9 if has_ids else 2),
             Column("SOURCE", keep=1),
             # The last, so that a long one makes no other line longer.

@@ -19,6 +19,7 @@ from currant.cli.render import (
     local_time,
     raw_json,
     seconds,
+    short_ids,
     shortened,
 )
 from currant.cli.session import Session, command, complain, pass_session
@@ -52,7 +53,8 @@ def document(record: msgspec.Struct) -> dict[str, Any]:
     "limit",
     metavar="N",
     type=click.IntRange(min=0, max=_MOST_CHILDREN),
-    help=f"Show at most so many of what a workflow started: {_CHILDREN}; with --json {_READ}.",
+    help=f"Show at most so many of what a workflow started: {_CHILDREN}; with --json {_READ}."
+    " What is open, has failed or is new comes first.",
 )
 @json_option
 @pass_session
@@ -72,7 +74,7 @@ def status(session: Session, execution: UUID, limit: int | None, as_json: bool) 
             found = database.run_sync(connection, database.tree(execution, most))[1:]
     screen = Screen()
     if as_json:
-        listed = {"children": [document(row) for row in found[:shown]]}
+        listed = {"children": [document(row) for row in tree.most_telling(found, shown)]}
         screen.json({**document(state), **(listed if state.kind == "workflow" else {})})
         return
     screen.fields(_description(state))
@@ -183,6 +185,8 @@ def _show_traceback(screen: Screen, state: ExecutionState) -> None:
     "--status", type=click.Choice([status.value for status in Status]), help="Only in this state."
 )
 @click.option("--function", metavar="NAME", help="Only of this function.")
+@click.option("--kind", type=click.Choice(["task", "workflow"]), help="Only of this kind.")
+@click.option("--roots", "is_root", is_flag=True, help="Only what no workflow has started.")
 @click.option(
     "--since", metavar="TIME", type=parameters.past, help="Only created since, e.g. 2h or a time."
 )
@@ -202,6 +206,8 @@ def list_executions(
     queue: str | None,
     status: str | None,
     function: str | None,
+    kind: str | None,
+    is_root: bool,
     since: datetime | None,
     limit: int,
     as_json: bool,
@@ -211,32 +217,42 @@ def list_executions(
         found = database.run_sync(
             connection,
             database.list_executions(
-                queue=queue, status=status, function=function, since=since, limit=limit + 1
+                queue=queue,
+                status=status,
+                function=function,
+                kind=kind,
+                is_root=is_root,
+                since=since,
+                limit=limit + 1,
             ),
         )
     screen, shown = Screen(), found[:limit]
     if as_json:
         screen.json([document(summary) for summary in shown])
         return
-    _show_list(screen, shown)
+    # A pipe may well expect nothing; a name that nobody has, or another database, it does not.
+    if not shown and (screen.is_terminal or queue or function or session.place):
+        complain(f"no executions match{session.place}")
+    if shown or not screen.is_terminal:
+        _show_list(screen, shown, status)
     if len(found) > limit and screen.is_terminal:
         screen.line(f"There are more; this is the newest {limit}. --limit shows others.", "dim")
 
 
-def _show_list(screen: Screen, shown: list[ExecutionSummary]) -> None:
-    if not shown and screen.is_terminal:
-        complain("no executions match")
-        return
+def _show_list(screen: Screen, shown: list[ExecutionSummary], status: str | None) -> None:
+    # Why something is blocked is what one lists such executions for.
+    is_reason_wanted = status == Status.BLOCKED
     screen.table(
         (
             Column("ID"),
-            Column("STATUS"),
+            # Where it was asked for, it is the same in every line.
+            Column("STATUS", keep=1 if status else 9),
             Column("FUNCTION", shrinks_to=14, keep=5),
             Column("QUEUE", shrinks_to=6, keep=3),
             Column("TRIES", keep=2, is_right=True),
             Column("AGE" if screen.is_terminal else "CREATED", keep=4, is_right=True),
             Column("TOOK", keep=1, is_right=True),
-            Column("NOTE", shrinks_to=24, keep=0),
+            Column("NOTE", shrinks_to=24, keep=8 if is_reason_wanted else 0),
         ),
         [
             (
@@ -266,7 +282,7 @@ def queues(session: Session, as_json: bool) -> None:
         screen.json([document(queue) for queue in found])
         return
     if not found and screen.is_terminal:
-        complain("all queues are empty")
+        complain(f"all queues are empty{session.place}")
         return
     screen.table(
         (
@@ -301,18 +317,18 @@ def workers(session: Session, as_json: bool) -> None:
         screen.json([document(worker) for worker in found])
         return
     if not found and screen.is_terminal:
-        complain("no workers; start one with 'currant worker'")
+        complain(f"no workers{session.place}; start one with 'currant worker'")
         return
     screen.table(
         (
-            Column("WORKER", keep=2),
+            Column("WORKER", short=short_ids),
             Column("HOST", shrinks_to=8, keep=3),
             Column("PID", is_right=True),
             Column("STATE"),
             Column("BUSY", is_right=True),
             Column("UP", keep=1, is_right=True),
             Column("HEARD", keep=4, is_right=True),
-            Column("QUEUES", shrinks_to=10),
+            Column("QUEUES", shrinks_to=20),
         ),
         [
             (

@@ -29,6 +29,16 @@ def execution_id(text: str) -> UUID:
         ) from None
 
 
+def own_id(text: str) -> UUID:
+    """Read an id that the caller has chosen."""
+    try:
+        return UUID(text.strip())
+    except ValueError:
+        raise click.BadParameter(
+            f"{_shortened(text)} is not a UUID, e.g. what uuidgen prints; --key takes any text"
+        ) from None
+
+
 def json_value(text: str) -> str:
     """Check a JSON document and return its text; ``-`` reads it from standard input."""
     return _json(text)[0]

@@ -39,6 +39,7 @@ _ID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-([0-9a-f]{12})\b")
 _STATUS = re.compile(r"(\w+)\s*(?:$|[:,])")
 _GAP = 2
 _ALWAYS = 9
+_NOTHING = "-"
 _LONGEST_VALUE = 4000
 
 
@@ -92,7 +93,7 @@ class Screen:
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
         """Print rows under their titles; words for a status get its colour."""
-        cells = [tuple(one_line(value) or "-" for value in row) for row in rows]
+        cells = [tuple(one_line(value) or _NOTHING for value in row) for row in rows]
         if self.is_terminal:
             self._rich_table(columns, cells)
         else:
@@ -281,6 +282,11 @@ def _fitted(
     def total(of: Callable[[int], int]) -> int:
         return sum(of(index) + _GAP for index in widths) - _GAP
 
+    for index, column in enumerate(columns):
+        # A column that says nothing is the first to go.
+        is_empty = bool(rows) and all(row[index] == _NOTHING for row in rows)
+        if is_empty and column.keep < _ALWAYS and total(widths.__getitem__) > width:
+            del widths[index]
     while total(smallest) > width:
         dropped = min(widths, key=lambda index: (columns[index].keep, -index))
         if columns[dropped].keep >= _ALWAYS:

@@ -204,7 +204,7 @@ class _Run:
         if self._is_quiet:
             return
         events = f", {report.events} event{'' if report.events == 1 else 's'}" if report.ok else ""
-        what = f"{report.function}{events}"
+        what = f"{report.function}{events}{f', {report.file}' if report.file else ''}"
         self.screen.parts(str(report.execution_id), f"{report.outcome:<9}", what)
         # The same hint would follow each.
         self.screen.fields((p for p in report.particulars() if p[0] != "hint"), indent=2)

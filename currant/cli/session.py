@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,8 +17,8 @@ import psycopg
 
 from currant import database, embedded, errors, migrations
 from currant.cli import logs
-from currant.cli.terminal import one_line, prepare_streams, quiet_pipe
-from currant.settings import Settings
+from currant.cli.terminal import is_terminal, one_line, prepare_streams, quiet_pipe
+from currant.settings import Settings, variable
 
 FAILED, WRONG_USAGE = 1, 2
 _INTERRUPTED, _PIPE_CLOSED = 130, 141
@@ -41,11 +42,32 @@ class Session:
         given = {**self.overrides, **overrides}
         return Settings.from_environment(**given)
 
+    @property
+    def place(self) -> str:
+        """Where nothing was found, if nobody named a database: a variable may be missing."""
+        settings = self.settings()
+        if settings.database_url is not None:
+            return ""
+        return f" in the embedded Postgres of {embedded.home(settings)}"
+
+    def database_url(self) -> str:
+        """Return the URL of the database, of the embedded server if nobody names one.
+
+        Raises:
+            SettingsError: it cannot be read; the message says where it came from.
+        """
+        settings = self.settings()
+        if settings.database_url is not None:
+            is_given = "database_url" in self.overrides
+            named = "--database-url" if is_given else variable("database_url")
+            database.check_url(settings.database_url, what=f"the database URL ({named})")
+        return embedded.database_url(settings, on_start=_say_start)
+
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
         """Connect to the database, make sure its schema is the one this package speaks."""
         settings = self.settings()
-        url = embedded.database_url(settings)
+        url = self.database_url()
         connecting = database.connect_sync(url, settings=settings, application_name="currant")
         with connecting as connection:
             migrations.check_schema(database.run_sync(connection, database.version()))
@@ -142,6 +164,12 @@ def complain(sentence: str) -> None:
         click.echo(f"currant: {one_line(sentence)}", err=True)
     except BrokenPipeError:
         return
+
+
+def _say_start(home: Path) -> None:
+    # It takes seconds, and a person may wonder.
+    if is_terminal(sys.stderr):
+        complain(f"starting an embedded Postgres in {home}")
 
 
 def _sentence(error: Exception) -> str:

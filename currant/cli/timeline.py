@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from currant.cli.render import compact_json, error_line, seconds
+from currant.cli.render import between, compact_json, error_line, seconds
 from currant.models import ExecutionState, ExecutionSummary, HistoryEntry, Status, TreeNode
 
 # What a workflow started. Only the state tells of attempts that failed; the rest is in both.
@@ -268,7 +268,7 @@ def _receiver(payload: Mapping[str, Any]) -> UUID | None:
 
 def _tell_child(step: Step, child: Child) -> None:
     failed = failed_attempts(child)
-    begun = failed[0].started_at if failed else child.started_at
+    begun = begun_at(child)
     if begun is not None:
         step.waited = begun - child.created_at
         step.ran = child.finished_at - begun if child.finished_at else None
@@ -339,13 +339,19 @@ def _now(state: ExecutionState, *, since: datetime) -> Step:
     if state.status.is_end:
         outcome = error_line(state.error) or compact_json(state.result)
         end = state.finished_at or since
-        return Step(end, state.status, outcome, ran=end - state.created_at)
+        return Step(end, state.status, outcome, ran=between(begun_at(state), state.finished_at))
     if state.status == Status.RUNNING:
         start = state.started_at or since
         return Step(start, "running", "", start - since, datetime.now(UTC) - start)
     leading, reason = hindrance(state)
     outcome = f"{leading} {reason}" if reason and state.status != Status.BLOCKED else reason
     return Step(since, state.status, outcome, waited=datetime.now(UTC) - since)
+
+
+def begun_at(state: Child) -> datetime | None:
+    """Return when its first attempt began, if one did."""
+    failed = failed_attempts(state)
+    return failed[0].started_at if failed else state.started_at
 
 
 def _with_result(word: str, payload: str | None) -> str:

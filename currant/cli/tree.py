@@ -16,12 +16,13 @@ def show(screen: Screen, rows: Sequence[TreeNode], limit: int, *, is_cut: bool =
 
     Args:
         rows: in the order of the tree, without the execution itself.
-        limit: print at most so many.
+        limit: print at most so many, the most telling ones.
         is_cut: there are more than `rows`.
     """
     if not rows:
         return
     now = datetime.now(UTC)
+    kept = most_telling(rows, limit)
     screen.line()
     screen.table(
         (
@@ -33,16 +34,49 @@ def show(screen: Screen, rows: Sequence[TreeNode], limit: int, *, is_cut: bool =
         ),
         [
             (f"{branch}{row.function}", row.status, _time(row, now), str(row.id), _note(row))
-            for branch, row in list(zip(branches([row.depth for row in rows]), rows, strict=True))[
-                :limit
-            ]
+            for branch, row in zip(branches([row.depth for row in kept]), kept, strict=True)
         ],
     )
     if hidden := len(rows) - limit if len(rows) > limit else 0:
         more = f"more than {hidden:,}" if is_cut else f"{hidden:,}"
-        screen.line(f"… {more} more; --children {len(rows)} shows them", style="dim")
+        screen.line(
+            f"… {more} more, older or ended; --children {len(rows)} shows them", style="dim"
+        )
     elif is_cut:
         screen.line(f"… more; --children shows more than these {len(rows):,}", style="dim")
+
+
+def most_telling(rows: Sequence[TreeNode], limit: int) -> list[TreeNode]:
+    """Return at most so many: what is open, then what failed, then the newest; with what is above.
+
+    Of each, those nearest to the top come first. The order stays that of the tree.
+    """
+    if len(rows) <= limit:
+        return list(rows)
+    parents: list[int | None] = []
+    last: dict[int, int] = {}
+    for index, row in enumerate(rows):
+        parents.append(last.get(row.depth - 1))
+        last[row.depth] = index
+    kept: set[int] = set()
+    for index in sorted(range(len(rows)), key=lambda index: (_rank(rows[index]), -index)):
+        needed: list[int] = []
+        place: int | None = index
+        while place is not None and place not in kept:
+            needed.append(place)
+            place = parents[place]
+        if len(kept) + len(needed) <= limit:
+            kept.update(needed)
+    return [rows[index] for index in sorted(kept)]
+
+
+def _rank(row: TreeNode) -> tuple[bool, bool, int, float]:
+    return (
+        row.status.is_end,
+        row.status != Status.FAILED,
+        row.depth,
+        -row.created_at.timestamp(),
+    )
 
 
 def branches(depths: Sequence[int]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import click
 from currant import database
 from currant.cli.inspection import document, json_option
 from currant.cli.render import Column, Screen, short_ids
-from currant.cli.session import FAILED, Session, command, pass_session
+from currant.cli.session import FAILED, Session, command, complain, pass_session
 from currant.models import WorkflowVersion
 
 _UNRECORDED = (
@@ -18,22 +18,37 @@ _UNRECORDED = (
 
 @command()
 @click.argument("change", metavar="[CHANGE]", required=False)
+@click.option(
+    "--function",
+    "functions",
+    metavar="NAME",
+    multiple=True,
+    help="Only runs of this workflow, the one that has the change; may be repeated.",
+)
 @json_option
 @pass_session
-def versions(session: Session, change: str | None, as_json: bool) -> int:
+def versions(session: Session, change: str | None, functions: Sequence[str], as_json: bool) -> int:
     """Show which versions of changed code open workflows follow.
 
     CHANGE is what get_version() is called with; with it, exits with 1 as long as open runs may need
-    more than one version of it.
+    more than one version of it. If none has recorded it, that may be any: --function says which.
     """
     with session.connection() as connection:
         found = database.run_sync(connection, database.workflow_versions())
+    if functions:
+        found = [row for row in found if row.function in functions]
+    if change is not None and all(row.change_id != change for row in found):
+        # Old code that nobody needs looks just like a name that nobody ever used.
+        complain(f"no open run has recorded {change!r}: is it spelled as in get_version()?")
     shown = of_change(found, change) if change is not None else of_changes(found)
     screen = Screen()
     if as_json:
         screen.json([document(row) for row in shown])
     elif not shown:
-        screen.line("no workflow is open")
+        which = " or ".join(functions)
+        screen.line(
+            f"no run of {which} is open" if functions else f"no workflow is open{session.place}"
+        )
     else:
         _show(screen, shown)
     return FAILED if change is not None and not all(map(_may_go, _by_change(shown))) else 0

@@ -22,11 +22,16 @@ def list_executions(
     queue: str | None = None,
     status: str | None = None,
     function: str | None = None,
+    kind: str | None = None,
+    is_root: bool = False,
     since: datetime | None = None,
     is_open: bool = False,
     limit: int = 50,
 ) -> Call[list[models.ExecutionSummary]]:
-    """The newest executions that fit, newest first; `is_open` leaves out what has ended."""
+    """The newest executions that fit, newest first.
+
+    `is_open` leaves out what has ended, `is_root` what a workflow has started.
+    """
     is_open = is_open or (status is not None and not models.Status(status).is_end)
     view = "open_executions" if is_open else "execution_status"
     conditions = [
@@ -34,6 +39,8 @@ def list_executions(
         # Of what has ended, the outcome has an index; of what is open, there is not much.
         ("r.status = %s::text" if is_open else "r.outcome = %s::text", status),
         ("r.function = %s::text", function),
+        ("r.kind = %s::text", kind),
+        ("(r.parent_id is null) = %s::text::boolean", "true" if is_root else None),
         ("r.created_at >= %s::text::timestamptz", None if since is None else since.isoformat()),
     ]
     given = [(text, value) for text, value in conditions if value is not None]

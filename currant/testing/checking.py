@@ -9,7 +9,10 @@ import psycopg
 from currant import database, errors, replaying
 from currant.database import virtual
 from currant.replaying import Outcome
+from currant.testing.errors import hidden
 from currant.testing.replacements import Functions
+
+__tracebackhide__ = hidden
 
 # What says nothing against the code: it is another's, or the run is left to others.
 _NO_FAULT = frozenset({Outcome.OK, Outcome.UNKNOWN, Outcome.VERSION})

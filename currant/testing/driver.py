@@ -13,10 +13,12 @@ import psycopg
 from currant import database, errors, models
 from currant.database import virtual
 from currant.testing.background import Background
-from currant.testing.errors import KitError, Stalled, Stuck, UnfitDatabase
+from currant.testing.errors import KitError, Stalled, Stuck, UnfitDatabase, hidden
 from currant.testing.replacements import Functions
 
 T = TypeVar("T")
+
+__tracebackhide__ = hidden
 
 # Seconds between two looks while something runs, unless something is heard of before.
 _LOOK: Final = 0.02

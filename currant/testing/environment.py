@@ -22,12 +22,14 @@ from currant.testing.background import Background
 from currant.testing.checking import Checker
 from currant.testing.databases import settings_for, using
 from currant.testing.driver import Driver
-from currant.testing.errors import KitError
+from currant.testing.errors import KitError, hidden
 from currant.testing.replacements import Call, Functions, Replacement
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+__tracebackhide__ = hidden
 
 # Heartbeats are real, and the clock is not.
 _NEVER: Final = timedelta(days=3650).total_seconds()
@@ -64,6 +66,8 @@ class Environment:
         replay: bool = True,
         patience: Seconds = 30.0,
     ) -> None:
+        if start is not None and not isinstance(start, datetime):
+            raise TypeError(f"start is a datetime, not {start!r}")
         if start is not None and start.utcoffset() is None:
             raise TypeError("start needs a time zone, such as datetime(2030, 1, 1, tzinfo=UTC)")
         self.url = url

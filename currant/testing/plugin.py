@@ -57,6 +57,19 @@ def currant_db(_currant_databases: Databases) -> Iterator[str]:
 @pytest.fixture
 def currant_worker(request: pytest.FixtureRequest, currant_db: str) -> Iterator[Environment]:
     """A worker on that database, with a clock that the test moves."""
-    marker = request.node.get_closest_marker("currant")
-    with Environment(currant_db, **(marker.kwargs if marker else {})) as environment:
+    with _environment(request, currant_db) as environment:
         yield environment
+
+
+def _environment(request: pytest.FixtureRequest, url: str) -> Environment:
+    marker = request.node.get_closest_marker("currant")
+    if marker is None:
+        return Environment(url)
+    try:
+        return Environment(url, *marker.args, **marker.kwargs)
+    except TypeError as error:
+        reason = str(error).removeprefix("Environment.__init__() ")
+        raise pytest.UsageError(
+            f"{request.node.nodeid}: @pytest.mark.currant: {reason}"
+            " (it takes start=, replay= and patience=)"
+        ) from None

@@ -14,8 +14,10 @@ from unittest.mock import AsyncMock
 from uuid import UUID
 
 from currant import context, definitions
-from currant.testing.errors import KitError
+from currant.testing.errors import KitError, hidden
 from currant.workflow import api
+
+__tracebackhide__ = hidden
 
 AnyFunction = definitions.Function[..., Any, Any]
 

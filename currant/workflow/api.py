@@ -53,7 +53,7 @@ def run_task(
         A coroutine that gives the result.
 
     Raises:
-        NotInWorkflow: at the call.
+        NotInWorkflow, PayloadTooLarge: at the call.
         TaskFailed: from the coroutine: it failed, timed out, or was cancelled by somebody else.
     """
     return _run(_require("run_task"), "task", function, args, options, decode)
@@ -70,7 +70,7 @@ def run_child(
     With a key that another execution has, that one's end is waited for, and nothing is begun.
 
     Raises:
-        NotInWorkflow: at the call.
+        NotInWorkflow, PayloadTooLarge: at the call.
         ChildFailed: from the coroutine: it failed, timed out, or was cancelled by somebody else.
     """
     return _run(_require("run_child"), "child", function, args, options, decode)
@@ -84,6 +84,7 @@ def _run(
     options: Mapping[str, Any],
     decode: Callable[[str], Any],
 ) -> Coroutine[None, None, Any]:
+    instance.check_size(args, _arguments_of(function))
     intent = Execution(kind, function, args, options, instance.loop.site())
     coroutine = executions.run(instance, intent, decode)
     # The name is what Python's warning shows if it is never awaited.
@@ -127,8 +128,12 @@ async def queue_execution(function: str, args: str, options: Mapping[str, Any]) 
 
     Returns:
         The id it will have.
+
+    Raises:
+        PayloadTooLarge: the arguments are larger than is stored.
     """
     instance = _require("queue_execution")
+    instance.check_size(args, _arguments_of(function))
     intent = Execution("queue", function, args, options, instance.loop.site())
     instance.send(intent)
     return instance.identify(intent)
@@ -145,9 +150,11 @@ async def send_signal(receiver: Receiver, name: str, payload: str) -> UUID:
 
     Raises:
         InvalidArgument: the name is none that a signal could have.
+        PayloadTooLarge: the payload is larger than is stored.
     """
     instance = _require("send_signal")
     check_signal_name(name)
+    instance.check_size(payload, f"the payload of signal {name!r}")
     intent = Signal(receiver, name, payload, instance.loop.site())
     instance.send(intent)
     return instance.identify(intent)
@@ -174,7 +181,7 @@ async def wait_for_signal(
     instance = _require("wait_for_signal")
     check_signal_name(name)
     limit = None if timeout is None else seconds(timeout, what="timeout of wait_for_signal()")
-    return decode(await instance.mailboxes[name].receive(instance.loop, limit))
+    return decode(await instance.mailboxes.receive(name, instance.loop, limit))
 
 
 def check_signal_name(name: object) -> None:
@@ -232,9 +239,11 @@ def continue_as_new(args: str) -> NoReturn:
     """End this run of the workflow, and go on with a new one that has these arguments (JSON).
 
     Raises:
-        ContinueAsNew: always; it has to leave the workflow's function.
+        ContinueAsNew: always else; it has to leave the workflow's function.
+        PayloadTooLarge: the arguments are larger than is stored.
     """
-    _require("continue_as_new")
+    instance = _require("continue_as_new")
+    instance.check_size(args, _arguments_of(instance.run.function))
     raise ContinueAsNew(args)
 
 
@@ -288,6 +297,10 @@ def random() -> random_module.Random:
 def uuid4() -> UUID:
     """A random UUID, the same at every replay."""
     return _require("uuid4").uuid4()
+
+
+def _arguments_of(function: str) -> str:
+    return f"the arguments of {function}()"
 
 
 def _require(name: str) -> Instance:

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 from currant.errors import ContinueAsNew
-from currant.failures import describe, storable
+from currant.failures import describe, leaves, storable
 from currant.workflow.intents import End, Site
 from currant.workflow.loop import is_internal
 
@@ -22,16 +22,25 @@ def after(error: BaseException, cancel_reason: str | None, signals: str) -> End:
         signals: those that nobody has read, as JSON text; a new run takes them over.
     """
     site = _site(error)
-    continuation = _continuation(error)
-    if continuation is not None:
-        outcome = f'{{"args":{continuation.arguments},"signals":{signals}}}'
+    new = continuation(error)
+    if new is not None:
+        outcome = f'{{"args":{new.arguments},"signals":{signals}}}'
         return End("continue_as_new", outcome, site=site)
-    if isinstance(error, asyncio.CancelledError) and cancel_reason is not None:
+    # Several, where `except*` of a request to cancel raises it again.
+    is_cancellation = all(isinstance(each, asyncio.CancelledError) for each in leaves(error))
+    if is_cancellation and cancel_reason is not None:
         cancelled = {"type": "Cancelled", "message": storable(cancel_reason)}
         return End("cancelled", json.dumps({"error": cancelled}), cancel_reason, site)
     described = describe(error, retryable=False)
     reason = f"{described['type']}: {described['message']}"
     return End("fail", json.dumps({"error": described}), reason, site)
+
+
+def continuation(error: BaseException) -> ContinueAsNew | None:
+    """The request to go on as a new run, also if it comes out of a task group with nothing else."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error if isinstance(error, ContinueAsNew) else None
 
 
 def _site(error: BaseException) -> Site | None:
@@ -44,10 +53,3 @@ def _site(error: BaseException) -> Site | None:
             site = file, trace.tb_lineno
         trace = trace.tb_next
     return site
-
-
-def _continuation(error: BaseException) -> ContinueAsNew | None:
-    """The request to go on as a new run, also if it comes out of a task group with nothing else."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error if isinstance(error, ContinueAsNew) else None

@@ -39,10 +39,11 @@ class Task(_Task[T]):
     """A task whose hash is its serial number.
 
     Attributes:
+        own_context: what its code runs in; asyncio tells that from Python 3.12 on.
         site: where the user's code created it.
     """
 
-    __slots__ = ("serial", "site")
+    __slots__ = ("own_context", "serial", "site")
 
     def __init__(
         self,
@@ -57,7 +58,8 @@ class Task(_Task[T]):
         # asyncio puts the task into a set while it is being constructed.
         self.serial = serial
         self.site = site
-        super().__init__(coroutine, loop=loop, name=name, context=context)
+        self.own_context = contextvars.copy_context() if context is None else context
+        super().__init__(coroutine, loop=loop, name=name, context=self.own_context)
 
     def __hash__(self) -> int:
         return self.serial

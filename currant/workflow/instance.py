@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from currant.errors import NonDeterminism, UnsupportedVersion, WorkflowDeadlock
-from currant.workflow import effects, ends, substitutes, teardown
+from currant.workflow import effects, ends, sizes, substitutes, teardown
 from currant.workflow.history import (
     ENGINE,
     Command,
@@ -28,7 +28,7 @@ from currant.workflow.history import (
     read_started,
     seed_of,
 )
-from currant.workflow.intents import Answer, End, Intent, SideEffect
+from currant.workflow.intents import End, Intent, SideEffect, answer_to
 from currant.workflow.ledger import Ledger, Mismatch
 from currant.workflow.loop import Interrupted, WorkflowLoop, is_ctrl_c
 from currant.workflow.mailbox import Mailboxes
@@ -52,6 +52,7 @@ class Instance:
         main: decodes the arguments and calls the workflow function; gives its coroutine.
         encode: makes JSON text of what the function returns.
         strict: have replays compare also what commands carry, such as arguments.
+        largest: bytes that the database stores of one value; None: whatever it has.
 
     Attributes:
         loop: the loop its code runs on.
@@ -67,6 +68,7 @@ class Instance:
         encode: Callable[[Any], str] = json.dumps,
         *,
         strict: bool = False,
+        largest: int | None = None,
     ) -> None:
         substitutes.install()
         self.run = run
@@ -78,6 +80,7 @@ class Instance:
         self.loop.instance = self
         self._main = main
         self._encode = encode
+        self._largest = largest
         self.mailboxes = Mailboxes()
         self._context = contextvars.Context()
         self._main_task: asyncio.Task[None] | None = None
@@ -220,7 +223,7 @@ class Instance:
         """Ask for something that is going to end; the future will hold the event of its end."""
         # Only the awaiting coroutine ever sees this future, so asyncio's own, faster one does.
         future: asyncio.Future[Event] = asyncio.Future(loop=self.loop)
-        intent.answer = _answer(future)
+        intent.answer = answer_to(future)
         self.ledger.add(intent)
         return future
 
@@ -229,6 +232,10 @@ class Instance:
         if self.ledger.is_closed:
             raise GeneratorExit("the run is being torn down")
         self.ledger.number_now(intent)
+
+    def check_size(self, text: str, what: str) -> None:
+        """Raise PayloadTooLarge if a value cannot be sent; at every replay if it could not be."""
+        self.ledger.check_size(text, self._largest, what, self.loop.site)
 
     def identify(self, intent: Intent) -> UUID:
         """The id of what an intent makes that has a number."""
@@ -239,7 +246,7 @@ class Instance:
         effects.check(function)
         effect = SideEffect(effects.name_of(function), self.loop.site())
         if self.ledger.is_live and not self.ledger.is_closed:
-            effect.outcome = effects.perform(function, encode)
+            effect.outcome = effects.perform(function, sizes.limited(encode, self._largest, effect))
             self.send(effect)
             return effect
         self.send(effect)
@@ -316,6 +323,8 @@ class Instance:
         self.loop.run()
         if self._fault is not None:
             raise self._fault
+        if self._main_task is not None and self._main_task.done() and self._end is None:
+            self._main_task.result()  # raises what kept it from saying how it ended
         try:
             commands = self.ledger.settle()
         except NonDeterminism as error:
@@ -376,7 +385,7 @@ class Instance:
         if self._end is not None:
             self.ledger.add(self._end)
             self.loop.report_failures()
-            self._warn_of_background_tasks()
+            self._warn_of_background_tasks(self._end)
         # The return wins over everything else that was ready.
         self.loop.is_halted = True
 
@@ -390,8 +399,11 @@ class Instance:
             error.__traceback__ = error.__traceback__.tb_next  # without `_run_main`
         self._end = ends.after(error, self.cancel_reason, self.mailboxes.unread())
 
-    def _warn_of_background_tasks(self) -> None:
+    def _warn_of_background_tasks(self, end: End) -> None:
         left = [task for task in self.loop.tasks if task is not self._main_task]
+        if end.kind in ("fail", "cancelled"):
+            # Of a failed `gather` steps are left, which nobody could have awaited any more.
+            left = [task for task in left if teardown.is_of_user(task)]
         if left and self.ledger.is_live:
             logger.warning(
                 "workflow %s %s has ended, and with it tasks that it did not await: %s",
@@ -399,11 +411,3 @@ class Instance:
                 self.run.id,
                 teardown.whereabouts(left),
             )
-
-
-def _answer(future: asyncio.Future[Event]) -> Answer:
-    def answer(event: Event) -> None:
-        if not future.done():
-            future.set_result(event)
-
-    return answer

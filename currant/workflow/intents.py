@@ -3,6 +3,7 @@
 An intent lives in memory and knows who waits for its end; the ledger makes a `Command` of it.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -14,6 +15,16 @@ from currant.workflow.history import Command, Event, derive_id
 
 Site = tuple[str, int]
 Answer = Callable[[Event], object]
+
+
+def answer_to(future: asyncio.Future[Event]) -> Answer:
+    """Hands the event to who awaits the future, if anybody still does."""
+
+    def answer(event: Event) -> None:
+        if not future.done():
+            future.set_result(event)
+
+    return answer
 
 
 def in_short(site: Site | None) -> str | None:

@@ -7,12 +7,12 @@ that were made before it; that order too is the same at every replay.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from currant.errors import NonDeterminism, UnsupportedVersion
-from currant.workflow import strict
+from currant.errors import NonDeterminism, PayloadTooLarge, UnsupportedVersion
+from currant.workflow import sizes, strict
 from currant.workflow.history import Command, Event, Recorded, RunInfo, describe, python_version
 from currant.workflow.intents import Cancel, End, Intent, Marker, SideEffect, Site
 
@@ -55,7 +55,9 @@ class Ledger:
         "_issued",
         "_open",
         "_recorded",
+        "_refused",
         "_run",
+        "_sent",
         "_versions",
         "is_closed",
         "is_live",
@@ -72,6 +74,8 @@ class Ledger:
         self._event: Event
         self._recorded: Sequence[Recorded] | None = None
         self._effects: dict[int, Recorded] = {}
+        self._refused: dict[tuple[int, int], PayloadTooLarge] = {}
+        self._sent = 0  # so many values were to be sent under this event
         self._issued: list[Intent] = []
         self._counted = 0  # so many of `_issued` have been considered for a number
         self._open: dict[int, Intent] = {}
@@ -95,6 +99,7 @@ class Ledger:
         self._event = event
         self._recorded = recorded
         self.is_live = recorded is None
+        self._sent = 0
 
     def add(self, intent: Intent) -> None:
         """Ask for something."""
@@ -119,10 +124,36 @@ class Ledger:
         """Close the command that an event answers; None if it was cancelled meanwhile."""
         return None if number is None else self._open.pop(number, None)
 
+    def check_size(
+        self, text: str, limit: int | None, what: str, site: Callable[[], Site | None]
+    ) -> None:
+        """Refuse a value that is too large to be sent, or was when it was to be sent.
+
+        Args:
+            text: its JSON.
+            limit: bytes that are stored of one; None: any number.
+            what: what to call it in errors.
+            site: tells where the code is that sends it.
+
+        Raises:
+            PayloadTooLarge: it is not sent.
+        """
+        if self.is_closed:
+            return
+        self._sent += 1
+        place = self._event.number, self._sent
+        if not self.is_live:
+            error = self._refused.pop(place, None)
+        else:
+            error = None if limit is None else sizes.measured(text, limit, what=what)
+        if error is not None:
+            self.number_now(sizes.Refusal(what, error, place, site()))
+            raise error
+
     # --- what the code is told out of the history
 
     def learn(self, commands: Iterable[Recorded]) -> None:
-        """Take note of recorded version markers and side effects.
+        """Take note of recorded version markers, side effects and refusals.
 
         A marker may be recorded long after the call it belongs to (an inferred one is), so those
         of the whole history have to be known before its first event is replayed.
@@ -131,6 +162,9 @@ class Ledger:
             if command.kind == "version" and command.name is not None:
                 version = json.loads(command.payload or "{}").get("version")
                 self._versions.setdefault(command.name, version)
+            elif command.kind == "side_effect" and (command.name or "").startswith(sizes.PREFIX):
+                place, error = sizes.refused(command.payload)
+                self._refused[place] = error
             elif command.kind == "side_effect" and command.number is not None:
                 self._effects[command.number] = command
 

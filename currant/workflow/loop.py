@@ -96,6 +96,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle | TimerHandle] = deque()
         self._tasks: dict[int, Task[Any]] = {}
         self._failed: list[Task[Any]] = []
+        self._failed_limit = 64
         self._task_count = 0
         self._generators: list[AsyncGenerator[Any, Any]] = []
         self._generators_limit = 64
@@ -242,6 +243,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> Handle:
+        self._check_inside()
         handle = Handle(callback, args, context)
         self._ready.append(handle)
         return handle
@@ -253,6 +255,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> TimerHandle:
+        self._check_inside()
         # float() alone would take texts, which no other loop does.
         given: object = delay
         if not isinstance(given, Real):
@@ -263,6 +266,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         handle = TimerHandle(self.time() + delay, callback, args, context, self._ledger)
         self._start(handle, delay)
         return handle
+
+    def _check_inside(self) -> None:
+        """Refuse what would be missing in a replay, since no event of this run has led to it."""
+        if asyncio._get_running_loop() is not self:
+            raise NotAllowedInWorkflow(
+                f"workflow {self._run.function} {self._run.id} was reached into from outside",
+                hint="make locks, events and queues of asyncio inside of the workflow that uses"
+                " them, and from a thread or another workflow send it a signal",
+            )
 
     def _start(self, handle: TimerHandle, delay: float, name: str | None = None) -> None:
         if delay <= 0:
@@ -333,6 +345,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _forget(self, task: Task[Any]) -> None:
         self._tasks.pop(task.serial, None)
         if task.is_failure_unseen:
+            if len(self._failed) >= self._failed_limit:
+                # Most have been awaited meanwhile.
+                self._failed = [each for each in self._failed if each.is_failure_unseen]
+                self._failed_limit = max(64, 2 * len(self._failed))
             self._failed.append(task)
 
     def get_debug(self) -> bool:

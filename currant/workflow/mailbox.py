@@ -33,6 +33,11 @@ class Mailbox:
         """Whether anybody waits for a signal of this name."""
         return any(not waiter.done() for waiter in self._waiters)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither a signal nor anybody who waits for one."""
+        return not self.unread and not self._waiters
+
     def deliver(self, payload: str, place: int) -> None:
         """A signal has come."""
         while self._waiters:
@@ -82,10 +87,15 @@ class Mailboxes:
         self._by_name: dict[str, Mailbox] = {}
         self._places = 0
 
-    def __getitem__(self, name: str) -> Mailbox:
-        if name not in self._by_name:
-            self._by_name[name] = Mailbox(name)
-        return self._by_name[name]
+    async def receive(self, name: str, loop: "WorkflowLoop", timeout: float | None) -> str:
+        """Take the oldest signal of a name, waiting for it if need be; see `Mailbox.receive`."""
+        mailbox = self._of(name)
+        try:
+            return await mailbox.receive(loop, timeout)
+        finally:
+            # Names may be made up for one answer each, and there may be any number of them.
+            if mailbox.is_empty and self._by_name.get(name) is mailbox:
+                del self._by_name[name]
 
     @property
     def awaited(self) -> list[str]:
@@ -95,7 +105,12 @@ class Mailboxes:
     def deliver(self, name: str, payload: str) -> None:
         """A signal has come."""
         self._places += 1
-        self[name].deliver(payload, self._places)
+        self._of(name).deliver(payload, self._places)
+
+    def _of(self, name: str) -> Mailbox:
+        if name not in self._by_name:
+            self._by_name[name] = Mailbox(name)
+        return self._by_name[name]
 
     def unread(self) -> str:
         """What nobody has taken, oldest first, as the JSON that `take_over` takes."""

@@ -191,6 +191,8 @@ def _hash_of_gathering(future: Any) -> int:
 def original(name: str) -> Callable[..., Any]:
     """A copy of asyncio's function as it was before it was redirected."""
     function = getattr(asyncio_tasks, name)
+    if not hasattr(function, "__code__"):
+        return function  # type: ignore[no-any-return]
     copy = types.FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__
     )
@@ -203,7 +205,8 @@ def install() -> None:
     """Redirect them, once in a process.
 
     It is the code of the functions that is replaced, not their names in the module: a user's
-    `from asyncio import as_completed` has the function already.
+    `from asyncio import as_completed` has the function already. Only what is written in C, as
+    `all_tasks` is from Python 3.14 on, can be replaced by no more than its name.
     """
     _redirect("as_completed", _as_completed)
     if sys.version_info < (3, 12):
@@ -220,4 +223,8 @@ def install() -> None:
 def _redirect(name: str, replacement: Any) -> None:
     original(name)
     function = getattr(asyncio_tasks, name)
-    function.__code__ = replacement.__code__
+    if hasattr(function, "__code__"):
+        function.__code__ = replacement.__code__
+    else:
+        for module in (asyncio_tasks, asyncio):
+            setattr(module, name, replacement)

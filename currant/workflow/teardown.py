@@ -16,6 +16,7 @@ from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any, Final, NamedTuple
 
 from currant.workflow.futures import Task
+from currant.workflow.intents import in_short
 from currant.workflow.loop import Interrupted, WorkflowLoop, is_internal
 
 # Code may await in its clean-up, and has to be stopped once more for each time it does.
@@ -43,7 +44,7 @@ class Suspended(NamedTuple):
 
 
 def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> list[Any]:
-    """Stop every task of the loop, then its async generators.
+    """Stop every task of the loop in its own context, then its async generators in this one.
 
     Returns:
         What could not be stopped.
@@ -57,7 +58,7 @@ def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> list[Any]:
             # Its clean-up may use what asks for the current task, such as `asyncio.timeout`.
             asyncio.tasks._enter_task(loop, task)
             try:
-                unstopped += _stop(task.get_coro(), context)
+                unstopped += _stop(task.get_coro(), task.own_context)
             finally:
                 asyncio.tasks._leave_task(loop, task)
     for generator in loop.take_generators():
@@ -70,8 +71,17 @@ def tear_down(loop: WorkflowLoop, context: contextvars.Context) -> list[Any]:
 
 
 def whereabouts(tasks: Iterable[Task[Any]]) -> str:
-    """Where each task is suspended: `Task-1 at app.py:42, …`."""
-    return ", ".join(f"{task.get_name()} at {_place(task.get_coro())}" for task in tasks)
+    """Where each task is suspended: `Task-1 at app.py:42, …`.
+
+    One that has no code of the user's, such as that of a step in `gather`: what it is, and where
+    it was made.
+    """
+    return ", ".join(f"{task.get_name()} {_place(task)}" for task in tasks)
+
+
+def is_of_user(task: Task[Any]) -> bool:
+    """Whether code of the user's is suspended in it, which may have something to clean up."""
+    return _innermost(task) is not None
 
 
 def stacks(tasks: Iterable[Task[Any]]) -> str:
@@ -84,12 +94,21 @@ def stacks(tasks: Iterable[Task[Any]]) -> str:
     return "".join(texts)
 
 
-def _place(coroutine: Any) -> str:
-    place = "an unknown place"
-    for frame, _ in _chain(coroutine):
+def _place(task: Task[Any]) -> str:
+    frame = _innermost(task)
+    if frame is not None:
+        return f"at {PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    made = in_short(task.site) or "an unknown place"
+    return f"({getattr(task.get_coro(), '__qualname__', 'a coroutine')}, begun at {made})"
+
+
+def _innermost(task: Task[Any]) -> FrameType | None:
+    """The innermost frame of the user's."""
+    found = None
+    for frame, _ in _chain(task.get_coro()):
         if not is_internal(frame.f_code.co_filename):
-            place = f"{PurePath(frame.f_code.co_filename).name}:{frame.f_lineno}"
-    return place
+            found = frame
+    return found
 
 
 def _chain(awaiting: Any) -> Iterator[Suspended]:

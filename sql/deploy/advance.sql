@@ -4,10 +4,44 @@
 -- requires: start_children
 -- requires: carry_out
 -- requires: continue_as_new
+-- requires: cancels
 -- requires: release_many
 -- requires: enter_worker
 
 begin;
+
+create or replace function currant._put_back(workflow_id uuid, events jsonb, is_cancelled boolean)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into currant.inbox (workflow_id, arrival, kind, name, payload, arrived_at, restart)
+    overriding system value
+    select
+        h.workflow_id, (h.restart ->> 'arrival')::bigint, h.kind, h.name, h.payload,
+        (h.restart ->> 'arrived_at')::timestamptz, h.restart
+    from jsonb_array_elements_text(events) as e (event)
+    join currant.history_entries as h
+        on h.workflow_id = _put_back.workflow_id and h.event = e.event::integer and h.position = 0
+    where
+        h.restart is not null
+        and (
+            not is_cancelled
+            or (h.restart ->> 'arrived_at')::timestamptz > coalesce(
+                (select min(c.requested_at) from currant.cancels as c where c.execution_id = h.workflow_id),
+                '-infinity'
+            )
+        )
+    on conflict on constraint inbox_pkey do nothing;
+end
+$$;
+
+comment on function currant._put_back(uuid, jsonb, boolean) is
+'Puts signals back into the inbox of a workflow that ends without having taken them, if they are for the next one then: not those that were sent before its cancellation was asked for, if it ends as cancelled.';
+
+revoke all on function currant._put_back(uuid, jsonb, boolean) from public;
 
 -- Lock order: the workflow's row, then its lease; both are tried, not waited for. After the row is locked every
 -- statement has a fresh snapshot, so an event whose wake row a claim removed in favour of this holder is seen here.
@@ -60,16 +94,6 @@ begin
     from jsonb_array_elements(commands) as c (value);
     _continues := coalesce(_end ->> 'kind' = 'continue_as_new', false);
 
-    -- A key that an application's open transaction has just taken is not waited for.
-    if _kinds && array['queue', 'child'] and exists (
-        select from jsonb_array_elements(commands) as c (value)
-        where
-            c.value ->> 'kind' in ('queue', 'child')
-            and not currant._try_key(c.value ->> 'name', c.value -> 'payload' -> 'options' ->> 'key')
-    ) then
-        return 'busy';
-    end if;
-
     select
         w.last_event, w.first_event, w.last_token, w.open_tasks, w.open_children, w.used, w.timeout,
         w.is_deadline_armed, w.refused_ends, w.blocked_reason
@@ -105,6 +129,27 @@ begin
             ) then 'busy'
             else 'lost'
         end;
+    end if;
+
+    -- A key that an application's open transaction has just taken is not waited for; nor is the lease held until it is
+    -- taken away, as if the worker were lost.
+    if _kinds && array['queue', 'child'] and exists (
+        select from jsonb_array_elements(commands) as c (value)
+        where
+            c.value ->> 'kind' in ('queue', 'child')
+            and not currant._try_key(c.value ->> 'name', c.value -> 'payload' -> 'options' ->> 'key')
+    ) then
+        if _at > _now - interval '20 seconds' then
+            return 'busy';
+        end if;
+        insert into currant.delayed (execution_id, kind, number, due_at)
+        values (
+            _advance.execution, 'wake', nextval(pg_get_serial_sequence('currant.ready', 'seq')) % 2147483647,
+            _now + interval '1 second'
+        );
+        delete from currant.leases as l
+        where l.execution_id = _advance.execution and l.token = _advance.token;
+        return 'refused';
     end if;
 
     delete from currant.leases as l
@@ -208,6 +253,9 @@ begin
     if _continues then
         perform currant._continue_as_new(execution, _now);
     elsif _end is not null then
+        if jsonb_typeof(options -> 'unread') = 'array' then
+            perform currant._put_back(execution, options -> 'unread', _end ->> 'kind' = 'cancelled');
+        end if;
         perform currant._end_workflow(
             execution,
             case _end ->> 'kind' when 'complete' then 'completed' when 'fail' then 'failed' else 'cancelled' end,
@@ -260,13 +308,13 @@ begin
     end if;
     perform currant._check_commands(commands);
     -- The signals that a run inherits have been measured one by one when they were sent.
-    perform currant._check_size('options', pg_column_size(options #- '{started,signals}'));
+    perform currant._check_size('options', pg_column_size((options - 'unread') #- '{started,signals}'));
     return currant._advance(worker, execution, token, last_event, arrivals, commands, options);
 end
 $$;
 
 comment on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb) is
-'Commits one activation of a workflow: the events taken from its inbox (arrivals, in the order applied; the first activation of a run has an event of its own, started, before them) and the commands they caused, if the workflow is still at last_event and the token''s lease holds; then what the commands mean is done (tasks, child workflows, timers, attachments, signals, cancels), and the workflow is parked, woken again, continued as new or ended, all in one transaction. Options: started (payload of that event), version (of the code that ran), waits_for (in words, for status), blocked (a reason: nothing is applied, and it is tried again later). Returns accepted; already (a repeated call); lost (the lease is gone); busy (send it again); refused (it would end, not continue as new, while a signal or a cancellation is unread: run it again); stale (it is not at last_event: run it again). Errors: KR001, KR002, KR005, KR008, 22023; then nothing has happened.';
+'Commits one activation of a workflow: the events taken from its inbox (arrivals, in the order applied; the first activation of a run has an event of its own, started, before them) and the commands they caused, if the workflow is still at last_event and the token''s lease holds; then what the commands mean is done (tasks, child workflows, timers, attachments, signals, cancels), and the workflow is parked, woken again, continued as new or ended, all in one transaction. Options: started (payload of that event), version (of the code that ran), waits_for (in words, for status), blocked (a reason: nothing is applied, and it is tried again later), unread (with an end: an array of the numbers of those events, signals, that nobody has taken; the ones that enqueue_and_signal sent go to the next workflow). Returns accepted; already (a repeated call); lost (the lease is gone); busy (send it again); refused (it would end, not continue as new, while a signal or a cancellation is unread, or an idempotency key that it asks for has been in somebody''s open transaction for some time: run it again); stale (it is not at last_event: run it again). Errors: KR001, KR002, KR005, KR008, 22023; then nothing has happened.';
 
 revoke all on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb) from public;
 grant execute on function currant.advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb)

@@ -70,7 +70,7 @@ end
 $$;
 
 comment on function currant._attach(uuid, integer, uuid, timestamptz) is
-'Has a workflow told of the end of another execution, as attached_completed or attached_failed: at once if that has ended, does not exist, or is the workflow itself or an ancestor of it.';
+'Has a workflow told of the end of another execution, as attached_completed or attached_failed: at once if that has ended, does not exist, or is the workflow itself or an ancestor of it. Nothing keeps two workflows from attaching to each other: both then wait until one is signalled or cancelled.';
 
 revoke all on function currant._attach(uuid, integer, uuid, timestamptz) from public;
 

@@ -6,7 +6,7 @@
 -- requires: payload
 -- requires: attach
 -- requires: start_children
--- requires: history
+-- requires: keys
 
 begin;
 
@@ -45,34 +45,19 @@ comment on function currant._cancel_command(uuid, integer, timestamptz) is
 
 revoke all on function currant._cancel_command(uuid, integer, timestamptz) from public;
 
-create or replace function currant._target(workflow_id uuid, execution uuid)
+create or replace function currant._target(execution uuid)
 returns uuid
-language plpgsql
+language sql
 stable
 set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if execution is null or exists (select from currant.executions as e where e.id = _target.execution) then
-        return execution;
-    end if;
-    return coalesce(
-        (
-            select currant._key_holder(h.name, h.payload ->> 'key')
-            from currant.history_entries as h
-            where
-                h.workflow_id = _target.workflow_id and h.kind = 'queue' and h.child_id = _target.execution
-                and h.payload ->> 'key' is not null
-            limit 1
-        ),
-        execution
-    );
-end
-$$;
+begin atomic
+    select coalesce(currant._key_holder('', 'queued ' || _target.execution), _target.execution);
+end;
 
-comment on function currant._target(uuid, uuid) is
-'The execution that a workflow means. It knows what it queued by an id of its own, but if that had an idempotency key, the execution that has the key is the one that counts.';
+comment on function currant._target(uuid) is
+'The execution that a workflow means. It knows what it queued by an id of its own, but if another execution had the idempotency key by then, that one counts, also when it has ended and the key has gone to yet another.';
 
-revoke all on function currant._target(uuid, uuid) from public;
+revoke all on function currant._target(uuid) from public;
 
 create or replace function currant._start_keyed_child(workflow_id uuid, command jsonb, at timestamptz)
 returns void
@@ -124,6 +109,8 @@ as $$
 declare
     _command jsonb;
     _payload jsonb;
+    _id uuid;
+    _holder uuid;
     _keyed integer[] := array(
         select (c.value ->> 'number')::integer
         from unnest(currant._to_start(commands, true, is_last)) as c (value)
@@ -161,28 +148,32 @@ begin
             when 'attach' then
                 perform currant._attach(
                     workflow_id, (_command ->> 'number')::integer,
-                    currant._target(workflow_id, (_payload ->> 'execution')::uuid), at
+                    currant._target((_payload ->> 'execution')::uuid), at
                 );
             when 'queue' then
                 perform currant._check_options(
                     coalesce(_payload -> 'options', '{}'), currant._enqueue_options(array['key', 'key_scope'])
                 );
-                perform currant._enqueue(
+                _id := (_payload ->> 'id')::uuid;
+                _holder := (currant._enqueue(
                     _command ->> 'name',
                     array[coalesce(_payload -> 'args', '{}')],
                     coalesce(_payload -> 'options', '{}') - 'key',
-                    array[(_payload ->> 'id')::uuid],
+                    array[_id],
                     case
                         when _payload -> 'options' ->> 'key' is not null then array[_payload -> 'options' ->> 'key']
                     end,
                     'default'
-                );
+                ))[1];
+                if _holder <> _id then
+                    insert into currant.keys (function, key, execution_id) values ('', 'queued ' || _id, _holder);
+                end if;
             when 'signal' then
                 perform currant._check_signal_name(_command ->> 'name');
                 perform currant._check_size('payload', pg_column_size(_payload -> 'payload'));
                 perform currant._deliver(
                     coalesce(
-                        currant._target(workflow_id, (_payload ->> 'execution')::uuid),
+                        currant._target((_payload ->> 'execution')::uuid),
                         currant._key_holder(_payload ->> 'function', _payload ->> 'key')
                     ),
                     _command ->> 'name', coalesce(_payload -> 'payload', 'null'), (_payload ->> 'id')::uuid
@@ -190,7 +181,7 @@ begin
             when 'request_cancel' then
                 perform currant._check_size('reason', octet_length(_payload ->> 'reason'));
                 perform currant._request_cancel(
-                    currant._target(workflow_id, (_payload ->> 'execution')::uuid), _payload ->> 'reason', at
+                    currant._target((_payload ->> 'execution')::uuid), _payload ->> 'reason', at
                 );
         end case;
     end loop;

@@ -119,7 +119,8 @@ begin
     select max(pg_column_size(r.value)) into _bytes from unnest(results) as r (value);
     perform currant._check_size('result', _bytes);
 
-    -- One statement: the lease goes, the outcome comes, the parent is told and woken, or nothing of it.
+    -- One statement: the lease goes, the outcome comes, the parent is told and woken, or nothing of it. A lateral
+    -- sub-select is always one probe of the index, where a join may be planned over all open workflows.
     with ended as (
         select l.execution_id, l.token, l.attempt, l.worker_id, l.parent_id, l.command_number, l.claimed_at
         from currant._take_leases(worker, executions, tokens, false) as l
@@ -138,14 +139,24 @@ begin
         insert into currant.inbox (workflow_id, kind, number, child_id, arrived_at)
         select w.execution_id, 'task_completed', e.command_number, e.execution_id, _now
         from ended as e
-        join currant.workflows as w on w.execution_id = e.parent_id
+        cross join lateral (
+            select x.execution_id, x.queue, x.rank
+            from currant.workflows as x
+            where x.execution_id = e.parent_id
+            limit 1
+        ) as w
         where e.parent_id is not null
     ),
     woken as (
         insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
         select distinct w.execution_id, w.queue, w.rank, 0, true
         from ended as e
-        join currant.workflows as w on w.execution_id = e.parent_id
+        cross join lateral (
+            select x.execution_id, x.queue, x.rank
+            from currant.workflows as x
+            where x.execution_id = e.parent_id
+            limit 1
+        ) as w
         where e.parent_id is not null
     )
     select array_agg(e.token) into _accepted from ended as e;

@@ -12,11 +12,16 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    _first_command integer;
     _open integer;
 begin
+    select w.first_command into _first_command
+    from currant.workflows as w
+    where w.execution_id = _continue_as_new.execution_id;
     update currant.workflows as w
     set
         first_event = w.last_event + 1,
+        first_command = w.last_command + 1,
         used = interval '0',
         active_since = null,
         is_deadline_armed = false,
@@ -41,7 +46,9 @@ begin
             where i.workflow_id = _continue_as_new.execution_id and i.kind = 'cancel_requested'
         );
     if _open > 0 then
-        perform currant._cancel_children(array[execution_id], 'the workflow has continued as new', at);
+        perform currant._cancel_children(
+            array[execution_id], _first_command, 'the workflow has continued as new', at
+        );
     end if;
     perform currant._make_ready(execution_id, 1);
 end

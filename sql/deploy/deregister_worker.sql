@@ -27,6 +27,7 @@ begin
         from unnest(currant.release_many(worker, _ids, _tokens)) as r (word);
     end if;
     if not exists (select from currant.leases as l where l.worker_id = deregister_worker.worker) then
+        delete from currant.worker_functions as f where f.worker_id = deregister_worker.worker;
         delete from currant.workers as w where w.id = deregister_worker.worker;
     else
         -- Something of it is locked just now: the reaper sees to the rest.

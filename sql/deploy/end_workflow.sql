@@ -85,7 +85,7 @@ create or replace function currant._end_alone(
     worker_id uuid,
     at timestamptz
 )
-returns boolean
+returns integer
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -93,22 +93,24 @@ as $$
 declare
     _queue text;
     _rank integer;
-    _open integer;
+    _first_open integer;
     _has_attached boolean;
     _started_at timestamptz;
 begin
     delete from currant.workflows as w
     where w.execution_id = _end_alone.execution_id
-    returning w.queue, w.rank, w.open_tasks + w.open_children, w.has_attached
-    into _queue, _rank, _open, _has_attached;
+    returning
+        w.queue, w.rank, case when w.open_tasks + w.open_children > 0 then w.first_command end, w.has_attached
+    into _queue, _rank, _first_open, _has_attached;
     -- A caller that ends several may meet one that has ended with its parent.
     if not found then
-        return false;
+        return null;
     end if;
     delete from currant.delayed as d
     where d.ctid = any (array(
         select c.ctid from currant.delayed as c
-        where c.execution_id = _end_alone.execution_id
+        -- Of an end by force that met a lock, what is under the workflow is still to come.
+        where c.execution_id = _end_alone.execution_id and c.kind <> 'force'
         for update skip locked
     ));
     if _has_attached then
@@ -124,7 +126,7 @@ begin
     -- Signals that were never read stay, to be seen.
     delete from currant.inbox as i
     where i.workflow_id = _end_alone.execution_id and i.kind <> 'signal_received';
-    -- Those that would have started the workflow are given to a new one, by the claim that meets this wake row.
+    -- Those that would have started the workflow may be given to a new one, by the claim that meets this wake row.
     insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
     select _end_alone.execution_id, _queue, _rank, 0, true
     where exists (
@@ -145,19 +147,24 @@ begin
     from currant.executions as e
     where e.id = _end_alone.execution_id and e.parent_id is not null;
 
-    return _open > 0;
+    return _first_open;
 end
 $$;
 
 comment on function currant._end_alone(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) is
-'Ends a workflow whose row the caller has locked, and tells its parent. Does nothing if it has ended before. Returns whether it may have tasks or children open.';
+'Ends a workflow whose row the caller has locked, and tells its parent. Does nothing if it has ended before. Returns the number from which on its commands may have tasks or children open, null if none has.';
 
 revoke all on function currant._end_alone(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) from public;
 
 -- One generation after the other, since the server's stack would not hold many. A child that is running, or that
 -- somebody has locked just now, is asked, and ends its own when it ends. The functions that end or ask are created
 -- later, because one of them calls _end_alone: their names are looked up at run time.
-create or replace function currant._cancel_children(parents uuid[], reason text, at timestamptz)
+create or replace function currant._cancel_children(
+    parents uuid[],
+    first_command integer,
+    reason text,
+    at timestamptz
+)
 returns void
 language plpgsql
 volatile
@@ -170,6 +177,7 @@ as $$
 declare
     _child record;
     _parents uuid[] := parents;
+    _first_command integer := first_command;
     _ended uuid[];
     _reason text := reason;
 begin
@@ -181,9 +189,10 @@ begin
             from currant.executions as e
             where
                 e.parent_id = any (_parents)
+                and e.command_number >= _first_command
                 and e.on_parent_end = 'cancel'
                 and not exists (select from currant.outcomes as o where o.execution_id = e.id)
-            order by e.id
+            order by e.parent_id, e.command_number
         loop
             if _child.kind = 'task' then
                 perform currant._cancel_task(_child.id, _reason, at);
@@ -194,15 +203,16 @@ begin
             end if;
         end loop;
         _parents := _ended;
+        _first_command := 1;
         _reason := 'the workflow has ended';
     end loop;
 end
 $$;
 
-comment on function currant._cancel_children(uuid[], text, timestamptz) is
-'Cancels the open tasks and child workflows of workflows, except those that are to outlive them; also those of the children that end by it.';
+comment on function currant._cancel_children(uuid[], integer, text, timestamptz) is
+'Cancels the open tasks and child workflows of workflows, from that command number on, except those that are to outlive them; also all those of the children that end by it.';
 
-revoke all on function currant._cancel_children(uuid[], text, timestamptz) from public;
+revoke all on function currant._cancel_children(uuid[], integer, text, timestamptz) from public;
 
 create or replace function currant._end_workflow(
     execution_id uuid,
@@ -218,9 +228,11 @@ language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+    _first_open integer := currant._end_alone(execution_id, status, result, error, token, worker_id, at);
 begin
-    if currant._end_alone(execution_id, status, result, error, token, worker_id, at) then
-        perform currant._cancel_children(array[execution_id], 'the workflow has ended', at);
+    if _first_open is not null then
+        perform currant._cancel_children(array[execution_id], _first_open, 'the workflow has ended', at);
     end if;
 end
 $$;

@@ -14,6 +14,7 @@ create table currant.history_entries (
     child_id uuid,
     source text,
     at timestamptz not null,
+    restart jsonb,
     constraint history_entries_pkey primary key (workflow_id, event, position)
 );
 
@@ -25,5 +26,7 @@ comment on column currant.history_entries.position is
 '0 is the event itself; 1 and on are the commands issued while it was applied.';
 comment on column currant.history_entries.number is
 'Of a command its number, of an event the number of the command it answers.';
+comment on column currant.history_entries.restart is
+'Of a signal that is to go to another workflow if nobody takes it: how it was in the inbox.';
 
 commit;

@@ -28,7 +28,7 @@ comment on table currant.inbox is
 comment on column currant.inbox.child_id is
 'The execution that ended; its result stays in outcomes and is not copied.';
 comment on column currant.inbox.restart is
-'How to enqueue the workflow anew for a signal that it ends without having read.';
+'How to enqueue the workflow anew for a signal that it ends without having read, and the id of the signal.';
 
 create table currant.signal_ids (
     workflow_id uuid not null,

@@ -12,7 +12,7 @@ as $$
 begin
     raise exception using
         errcode = 'KR004', message = 'execution not found', detail = format('execution %s', execution),
-        hint = 'check the id; it may also have been pruned';
+        hint = 'check the id and the database';
 end
 $$;
 

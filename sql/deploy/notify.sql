@@ -4,7 +4,8 @@
 -- requires: workers
 -- requires: outcomes
 -- requires: watchers
--- requires: tell_workflow
+-- requires: inbox
+-- requires: workflows
 -- requires: now
 
 begin;
@@ -84,6 +85,7 @@ set enable_mergejoin = off
 set jit = off
 as $$
 declare
+    _now timestamptz := currant._now();
     _watched uuid[];
 begin
     -- A scalar sub-select is always one probe of the index; exists would be planned as a join over all of it, which
@@ -103,13 +105,30 @@ begin
     ) as w;
     -- Told without a lock on the row: whoever holds it to take the attachment back may still be undone, and an event
     -- that comes too late is ignored.
-    perform currant._tell_end(w.workflow_id, w.number, w.execution_id, 'attached', currant._now())
-    from (
-        select x.workflow_id, x.number, x.execution_id
-        from currant.watchers as x
-        where x.execution_id = any (_watched) and x.workflow_id is not null
-        order by x.workflow_id, x.number
-    ) as w;
+    with attached as (
+        select
+            w.execution_id, w.queue, w.rank, x.number, n.execution_id as child_id,
+            'attached' || case when n.status = 'completed' then '_completed' else '_failed' end as kind,
+            n.error || jsonb_build_object('status', n.status, 'attempts', n.attempt) as payload
+        from new_rows as n
+        join currant.watchers as x on x.execution_id = n.execution_id and x.workflow_id is not null
+        cross join lateral (
+            select y.execution_id, y.queue, y.rank
+            from currant.workflows as y
+            where y.execution_id = x.workflow_id
+            limit 1
+        ) as w
+        where n.execution_id = any (_watched)
+    ),
+    told as (
+        insert into currant.inbox (workflow_id, kind, number, payload, child_id, arrived_at)
+        select a.execution_id, a.kind, a.number, a.payload, a.child_id, _now
+        from attached as a
+        order by a.execution_id, a.number
+    )
+    insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+    select distinct a.execution_id, a.queue, a.rank, 0, true
+    from attached as a;
     delete from currant.watchers as w
     where w.ctid = any (array(
         select x.ctid

@@ -22,15 +22,16 @@ begin
     with applied as (
         delete from currant.inbox as i
         where i.workflow_id = _record_events.workflow_id and i.arrival = any (_record_events.arrivals)
-        returning i.arrival, i.kind, i.number, i.name, i.payload, i.child_id
+        returning i.arrival, i.kind, i.number, i.name, i.payload, i.child_id, i.arrived_at, i.restart
     ),
     stored as (
         insert into currant.history_entries (
-            workflow_id, event, position, kind, number, name, payload, child_id, at
+            workflow_id, event, position, kind, number, name, payload, child_id, at, restart
         )
         select
             _record_events.workflow_id, _record_events.last_event + t.n, 0, a.kind, a.number, a.name, a.payload,
-            a.child_id, _record_events.at
+            a.child_id, _record_events.at,
+            a.restart || jsonb_build_object('arrival', a.arrival, 'arrived_at', a.arrived_at)
         from unnest(arrivals) with ordinality as t (arrival, n)
         join applied as a on a.arrival = t.arrival
     )

@@ -190,6 +190,7 @@ begin
         if _worker.died_at < at - interval '1 hour'
             and not exists (select from currant.leases as l where l.worker_id = _worker.id)
         then
+            delete from currant.worker_functions as f where f.worker_id = _worker.id;
             delete from currant.workers as w where w.id = _worker.id;
         end if;
         exit when _done >= batch;

@@ -55,6 +55,11 @@ begin
             hint = 'stop what it is running, and register under a new id';
     end if;
     if options -> 'functions' <> 'null' then
+        insert into currant.worker_functions as f (worker_id, function, version)
+        select _id, d.value ->> 'name', coalesce((d.value ->> 'version')::numeric::integer, 1)
+        from jsonb_array_elements(options -> 'functions') as d (value)
+        where d.value ->> 'name' is not null
+        on conflict on constraint worker_functions_pkey do nothing;
         perform currant.register_functions(options -> 'functions');
     end if;
     return _id;
@@ -62,7 +67,7 @@ end
 $$;
 
 comment on function currant.register_worker(jsonb) is
-'Makes a worker known, and stores the declarations of its functions. Options: id (a UUID made by the caller: the call may be repeated), host, pid, queues (array of names it is notified of), concurrency, functions (as for register_functions), heartbeat_timeout (seconds or interval, default 30: after that long without a heartbeat it is declared dead and its work is given to others). Returns its id. Errors: 22023, KR002 (a worker of this id was declared dead: take a new id), KR008.';
+'Makes a worker known, and stores the declarations of its functions, which are what it can run. Options: id (a UUID made by the caller: the call may be repeated), host, pid, queues (array of names it is notified of), concurrency, functions (as for register_functions), heartbeat_timeout (seconds or interval, default 30: after that long without a heartbeat it is declared dead and its work is given to others). Returns its id. Errors: 22023, KR002 (a worker of this id was declared dead: take a new id), KR008.';
 
 revoke all on function currant.register_worker(jsonb) from public;
 grant execute on function currant.register_worker(jsonb) to currant_worker, currant_admin;

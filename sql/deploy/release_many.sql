@@ -101,7 +101,35 @@ comment on function currant._make_ready(uuid, integer) is
 
 revoke all on function currant._make_ready(uuid, integer) from public;
 
+create or replace function currant._is_for_another(execution_id uuid, worker uuid, at timestamptz)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select exists (
+        select
+        from currant.executions as e
+        left join currant.workflows as w on w.execution_id = e.id
+        join currant.worker_functions as f
+            on f.function = e.function and f.version >= coalesce(w.version, e.version)
+        join currant.workers as x on x.id = f.worker_id
+        where
+            e.id = _is_for_another.execution_id
+            and x.id <> _is_for_another.worker
+            and e.queue = any (x.queues)
+            and x.died_at is null
+            and x.heartbeat_at > _is_for_another.at - x.heartbeat_timeout
+    );
+end;
+
+comment on function currant._is_for_another(uuid, uuid, timestamptz) is
+'Whether some other worker that is alive serves the queue of the execution and has its function in its version or a newer one.';
+
+revoke all on function currant._is_for_another(uuid, uuid, timestamptz) from public;
+
 create or replace function currant._give_back(
+    worker uuid,
     execution_id uuid,
     attempt integer,
     is_workflow boolean,
@@ -130,6 +158,22 @@ begin
     end if;
     if reason is null then
         perform currant._make_ready(execution_id, attempt);
+    elsif currant._is_for_another(execution_id, worker, at) then
+        -- Soon, but not at once, since the same worker may be the next to look. It is no fault of the workflow's: it is
+        -- not blocked.
+        insert into currant.delayed (execution_id, kind, due_at, attempt, reason)
+        select
+            e.id, 'release',
+            _give_back.at
+            + least(
+                greatest((_give_back.at - coalesce(w.last_at, e.created_at)) / 2, interval '100 milliseconds'),
+                interval '500 milliseconds'
+            ),
+            _give_back.attempt, left(_give_back.reason, 10000)
+        from currant.executions as e
+        left join currant.workflows as w on w.execution_id = e.id
+        where e.id = _give_back.execution_id
+        on conflict on constraint delayed_pkey do nothing;
     elsif is_workflow then
         perform currant._block_workflow(execution_id, reason, at);
     else
@@ -143,10 +187,10 @@ begin
 end
 $$;
 
-comment on function currant._give_back(uuid, integer, boolean, text, timestamptz) is
-'Queues an execution again whose lease the caller has deleted, without counting the attempt: at once, or later if there is a reason.';
+comment on function currant._give_back(uuid, uuid, integer, boolean, text, timestamptz) is
+'Queues an execution again whose lease the caller has deleted, without counting the attempt: at once, or if there is a reason, soon for another worker that can run it, else later.';
 
-revoke all on function currant._give_back(uuid, integer, boolean, text, timestamptz) from public;
+revoke all on function currant._give_back(uuid, uuid, integer, boolean, text, timestamptz) from public;
 
 create or replace function currant.release_many(
     worker uuid,
@@ -196,7 +240,7 @@ begin
         cross join currant._take_leases(worker, a.ids, a.tokens, true) as l
     ),
     given_back as (
-        select e.token, currant._give_back(e.execution_id, e.attempt, e.is_workflow, t.reason, _now)
+        select e.token, currant._give_back(worker, e.execution_id, e.attempt, e.is_workflow, t.reason, _now)
         from ended as e
         cross join lateral (
             select g.reason
@@ -212,7 +256,7 @@ end
 $$;
 
 comment on function currant.release_many(uuid, uuid[], bigint[], text[]) is
-'Gives leases back without counting the attempt: at once for another claim, or, with a reason (such as a function this worker does not know), later, the reason visible in status; register_worker of a worker that knows the function makes it ready before that. A task whose cancellation was asked for ends as cancelled. Returns one word for each: accepted, lost (nothing to give back, also for a repeated call), already (this lease has ended the task) or busy (send it again). Errors: 22023, KR008.';
+'Gives leases back without counting the attempt: at once for another claim, or, with a reason (such as a function this worker does not know), a moment later if another worker that is alive has registered the function, else in growing steps, a workflow as blocked; the reason is visible in status, and register_worker of a worker that knows the function makes it ready before that. A task whose cancellation was asked for ends as cancelled. Returns one word for each: accepted, lost (nothing to give back, also for a repeated call), already (this lease has ended the task) or busy (send it again). Errors: 22023, KR008.';
 
 revoke all on function currant.release_many(uuid, uuid[], bigint[], text[]) from public;
 grant execute on function currant.release_many(uuid, uuid[], bigint[], text[]) to currant_worker, currant_admin;

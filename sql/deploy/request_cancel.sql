@@ -118,7 +118,7 @@ begin
     elsif _kind = 'task' then
         return currant._cancel_task(execution, reason, at);
     elsif currant._end_idle(execution, reason, at) then
-        perform currant._cancel_children(array[execution], 'the workflow has ended', at);
+        perform currant._cancel_children(array[execution], 1, 'the workflow has ended', at);
         return 'cancelled';
     end if;
     perform currant._ask_to_end(execution, reason, at);

@@ -93,7 +93,7 @@ end
 $$;
 
 comment on function currant.retry(uuid, jsonb) is
-'Runs a failed or cancelled execution again: a new execution with the same function, arguments and options, linked to the old one; an idempotency key moves with it. A workflow begins anew, with its first arguments if it has continued as new. A task of a workflow is not retried alone, a child workflow only when its parent has ended, and then on its own. Option id (a UUID) for the new one. There is one retry of each execution: a second call returns the same id. Errors: KR003 (it has completed), KR004, KR006 (it has not ended), 22023.';
+'Runs a failed or cancelled execution again: a new execution with the same function, arguments and options, linked to the old one; an idempotency key moves with it. A workflow begins anew, with its first arguments if it has continued as new; no signal of the old one is given to it. A task of a workflow is not retried alone, a child workflow only when its parent has ended, and then on its own. Option id (a UUID) for the new one. There is one retry of each execution: a second call returns the same id. Errors: KR003 (it has completed), KR004, KR006 (it has not ended), 22023.';
 
 revoke all on function currant.retry(uuid, jsonb) from public;
 grant execute on function currant.retry(uuid, jsonb) to currant_client, currant_admin;

@@ -5,6 +5,7 @@
 -- requires: outcomes
 -- requires: executions
 -- requires: keys
+-- requires: enqueue_many
 -- requires: policy
 -- requires: payload
 -- requires: roles
@@ -105,6 +106,42 @@ comment on function currant._signal_id(text, text) is
 
 revoke all on function currant._signal_id(text, text) from public;
 
+-- Two calls with one id are kept apart by the unique index, which has the second wait for the first one's commit. A
+-- claim that gives a signal to another workflow must not wait for an application: it tries this lock, which they hold.
+create or replace function currant._hold_signal_id(signal_id uuid)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if signal_id is not null then
+        perform pg_advisory_xact_lock_shared(1262506572, currant._key_bucket('', signal_id::text) & 255);
+    end if;
+end
+$$;
+
+comment on function currant._hold_signal_id(uuid) is
+'Lets a claim know that a signal with that id may be in flight; null is no id.';
+
+revoke all on function currant._hold_signal_id(uuid) from public;
+
+create or replace function currant._try_signal_id(signal_id uuid)
+returns boolean
+language sql
+volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+    select
+        signal_id is null
+        or pg_try_advisory_xact_lock(1262506572, currant._key_bucket('', signal_id::text) & 255);
+end;
+
+comment on function currant._try_signal_id(uuid) is
+'Whether a signal with that id can be delivered without waiting for another transaction; from then on others wait for this one. Now and then no because of another id.';
+
+revoke all on function currant._try_signal_id(uuid) from public;
+
 create or replace function currant._key_holder(function text, key text)
 returns uuid
 language sql
@@ -180,6 +217,7 @@ begin
     perform currant._check_signal_name(name);
     perform currant._check_size('payload', pg_column_size(payload));
     _signal_id := currant._signal_id(options ->> 'id', options ->> 'key');
+    perform currant._hold_signal_id(_signal_id);
     return coalesce(
         currant._deliver(execution, name, coalesce(payload, 'null'), _signal_id),
         currant._not_delivered(execution, _signal_id)
@@ -188,7 +226,7 @@ end
 $$;
 
 comment on function currant.signal(uuid, text, jsonb, jsonb) is
-'Sends a signal to an open workflow, in the caller''s transaction; it is kept until the workflow waits for that name, and signals of one name are received in the order in which they arrived. Locks nothing. Option id (a UUID) or key (a text, such as the id of the message that the signal comes from): repeating the call with it delivers nothing twice to that workflow. Returns the arrival number. Errors: KR003 (the workflow has ended), KR004, KR005, 22023.';
+'Sends a signal to an open workflow, in the caller''s transaction; it is kept until the workflow waits for that name, and signals of one name are received in the order in which they arrived. Locks no row. Option id (a UUID) or key (a text, such as the id of the message that the signal comes from): repeating the call with it delivers nothing twice to that workflow, and waits for the commit of one that is in flight. Returns the arrival number. Errors: KR003 (the workflow has ended), KR004, KR005, 22023.';
 
 revoke all on function currant.signal(uuid, text, jsonb, jsonb) from public;
 grant execute on function currant.signal(uuid, text, jsonb, jsonb)

@@ -14,6 +14,7 @@ language plpgsql
 volatile
 security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 set jit = off
 as $$
 declare
@@ -73,7 +74,11 @@ begin
         if duty is distinct from 'due' then
             delete from currant.watchers as w
             where w.ctid = any (array(
-                select x.ctid from currant.watchers as x where x.watching_until < _now limit 5000 for update skip locked
+                select x.ctid
+                from currant.watchers as x
+                where x.workflow_id is null and x.watching_until < _now
+                limit 5000
+                for update skip locked
             ));
             -- What is found late, because its claim committed late or its row was locked, is found by a full round.
             _is_full := _ticker.enforced_at < _now - interval '1 minute';

@@ -5,7 +5,8 @@
 begin;
 
 -- The walk goes level by level and stops when it has enough; only then is the order that of a tree. So what is near the
--- top is listed first, however many tasks the first child has.
+-- top is listed first, however many tasks the first child has. Of too many children what is open and the newest are what
+-- people look for in a workflow that has run for months.
 create or replace function currant.tree(execution uuid, at_most integer default 1000)
 returns table (
     depth integer,
@@ -63,7 +64,9 @@ begin
             select e.id, e.command_number
             from currant.executions as e
             where e.parent_id = w.id
-            order by e.parent_id, e.command_number
+            order by
+                exists (select from currant.outcomes as o where o.execution_id = e.id),
+                e.command_number desc
             limit tree.at_most
         ) as c
     ),
@@ -81,7 +84,7 @@ end
 $$;
 
 comment on function currant.tree(uuid, integer) is
-'An execution and the tasks and workflows under it, each followed by what is under it in the order of command numbers: its depth, and what execution_status says of it. If there are more than at_most, those nearest to the top. What a workflow queued to run on its own, or only attached to, is not under it. Errors: KR004, 22023.';
+'An execution and the tasks and workflows under it, each followed by what is under it in the order of command numbers: its depth, and what execution_status says of it. If there are more than at_most, those nearest to the top, and of these what is open and the newest. What a workflow queued to run on its own, or only attached to, is not under it. Errors: KR004, 22023.';
 
 revoke all on function currant.tree(uuid, integer) from public;
 grant execute on function currant.tree(uuid, integer)

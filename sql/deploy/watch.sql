@@ -12,6 +12,7 @@ language plpgsql
 volatile
 security definer
 set search_path = pg_catalog, pg_temp
+set jit = off
 as $$
 declare
     _until timestamptz := currant._now() + least(watch_for, interval '1 hour');

@@ -15,6 +15,8 @@ with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, va
 create index watchers_execution_id_idx on currant.watchers (execution_id);
 create index watchers_workflow_id_idx on currant.watchers (workflow_id, number) where workflow_id is not null;
 
+create index watchers_watching_until_idx on currant.watchers (watching_until) where workflow_id is null;
+
 comment on table currant.watchers is
 'Somebody waits for the end of this execution and wants to be notified of it; or a workflow does, and gets it as an event.';
 comment on column currant.watchers.number is

@@ -26,4 +26,16 @@ comment on column currant.workers.waiting_until is
 comment on column currant.workers.died_at is
 'When its heartbeat was found to be over its timeout; from then on its calls are refused.';
 
+create table currant.worker_functions (
+    worker_id uuid not null,
+    function text not null,
+    version integer not null,
+    constraint worker_functions_pkey primary key (worker_id, function)
+);
+
+create index worker_functions_function_idx on currant.worker_functions (function);
+
+comment on table currant.worker_functions is
+'What a worker said that it can run when it registered: of a function any version up to this one. The rows go with the worker.';
+
 commit;

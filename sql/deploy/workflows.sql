@@ -16,6 +16,7 @@ create table currant.workflows (
     open_tasks integer not null default 0,
     open_children integer not null default 0,
     first_event integer not null default 1,
+    first_command integer not null default 1,
     used interval not null default interval '0',
     active_since timestamptz,
     is_deadline_armed boolean not null default false,
@@ -45,6 +46,8 @@ comment on column currant.workflows.blocked_since is
 'When it was blocked first after it last advanced: what the waits between tries grow with.';
 comment on column currant.workflows.first_event is
 'The event that its present run starts with: 1, or the one after it last continued as new. Replay begins there.';
+comment on column currant.workflows.first_command is
+'The number from which on the commands of its present run are counted: those before are of runs that have cancelled what they left open.';
 comment on column currant.workflows.used is
 'Time in which it had something to run, up to active_since: what its timeout is compared with.';
 comment on column currant.workflows.rank is

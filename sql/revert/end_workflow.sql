@@ -3,7 +3,7 @@
 begin;
 
 drop function currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz);
-drop function currant._cancel_children(uuid[], text, timestamptz);
+drop function currant._cancel_children(uuid[], integer, text, timestamptz);
 drop function currant._end_alone(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz);
 drop function currant._cancel_task(uuid, text, timestamptz);
 

@@ -3,6 +3,6 @@
 begin;
 
 drop function currant.enqueue_and_signal(text, jsonb, text, jsonb, jsonb);
-drop function currant._start_and_signal(text, jsonb, jsonb, uuid, text, jsonb, uuid);
+drop function currant._start_and_signal(text, jsonb, jsonb, uuid, text, jsonb, uuid, boolean);
 
 commit;

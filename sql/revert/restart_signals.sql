@@ -3,5 +3,6 @@
 begin;
 
 drop function currant._restart_signals(uuid[], timestamptz);
+drop function currant._restart_later(uuid[], timestamptz);
 
 commit;

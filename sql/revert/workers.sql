@@ -2,6 +2,7 @@
 
 begin;
 
+drop table currant.worker_functions;
 drop table currant.workers;
 
 commit;

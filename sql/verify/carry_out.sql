@@ -4,7 +4,7 @@ begin;
 
 select 'currant._cancel_command(uuid, integer, timestamptz)'::regprocedure;
 
-select 'currant._target(uuid, uuid)'::regprocedure;
+select 'currant._target(uuid)'::regprocedure;
 
 select 'currant._start_keyed_child(uuid, jsonb, timestamptz)'::regprocedure;
 

@@ -2,7 +2,7 @@
 
 begin;
 
-select 'currant._start_and_signal(text, jsonb, jsonb, uuid, text, jsonb, uuid)'::regprocedure;
+select 'currant._start_and_signal(text, jsonb, jsonb, uuid, text, jsonb, uuid, boolean)'::regprocedure;
 
 select 'currant.enqueue_and_signal(text, jsonb, text, jsonb, jsonb)'::regprocedure;
 

@@ -12,7 +12,8 @@ select
     payload,
     child_id,
     source,
-    at
+    at,
+    restart
 from currant.history_entries
 where false;
 

@@ -2,6 +2,8 @@
 
 begin;
 
+select 'currant._restart_later(uuid[], timestamptz)'::regprocedure;
+
 select 'currant._restart_signals(uuid[], timestamptz)'::regprocedure;
 
 rollback;

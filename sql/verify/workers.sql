@@ -16,4 +16,11 @@ select
 from currant.workers
 where false;
 
+select
+    worker_id,
+    function,
+    version
+from currant.worker_functions
+where false;
+
 rollback;

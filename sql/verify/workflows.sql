@@ -15,6 +15,7 @@ select
     open_tasks,
     open_children,
     first_event,
+    first_command,
     used,
     active_since,
     is_deadline_armed,

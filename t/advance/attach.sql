@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(31);
+select plan(35);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('attach') as worker \gset
@@ -182,6 +182,35 @@ select throws_ok(
     ),
     '22P02', null, 'what is no id is refused'
 );
+
+-- Many that wait for one.
+select currant.enqueue('f', '{}', '{"queue": "attach_many"}') as awaited \gset
+insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at, last_event)
+select ('00000000-0000-7000-8000-0001' || lpad(n::text, 8, '0'))::uuid, 'attach_many', 0, '1 hour', 1, currant._now(), 1
+from generate_series(1, 500) as n;
+insert into currant.watchers (execution_id, watching_until, workflow_id, number)
+select :'awaited', 'infinity', ('00000000-0000-7000-8000-0001' || lpad(n::text, 8, '0'))::uuid, m
+from generate_series(1, 500) as n
+cross join generate_series(1, 2) as m;
+create temporary table statements (n integer);
+create function test.count_statement() returns trigger language plpgsql as $$
+begin
+    insert into statements values (1);
+    return null;
+end
+$$;
+create trigger test_count after insert on currant.ready for each statement execute function test.count_statement();
+select is(currant.cancel(:'awaited', 'enough'), 'cancelled', 'what many wait for ends');
+drop trigger test_count on currant.ready;
+select results_eq(
+    format($$ select kind, number, payload ->> 'message', count(*) from currant.inbox where child_id = %L group by 1, 2, 3 order by 2 $$, :'awaited'),
+    $$ values ('attached_failed', 1, 'enough', 500::bigint), ('attached_failed', 2, 'enough', 500::bigint) $$,
+    'all are told, of each attachment'
+);
+select is(
+    (select count(*) from currant.ready where queue = 'attach_many'), 500::bigint, 'and woken once each'
+);
+select is((select count(*) from statements), 1::bigint, 'at once');
 
 select * from finish();
 rollback;

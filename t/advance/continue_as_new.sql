@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(55);
+select plan(60);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('again') as worker \gset
@@ -288,6 +288,50 @@ select is(
     test.activate(:'second', :'poor', jsonb_build_array(test.again(3, 1)), jsonb_build_object(
         'started', jsonb_build_object('signals', (select jsonb_agg(repeat(md5(n::text), 1000)) from generate_series(1, 60) as n))
     )), 'accepted', 'signals that were taken over may be more than one payload may'
+);
+
+-- What earlier runs have started is not gone through again.
+create function test.read_of_executions() returns bigint language sql volatile as $$
+    select sum(pg_stat_get_xact_tuples_returned(i.id))::bigint
+    from unnest(
+        '{currant.executions,currant.executions_pkey,currant.executions_parent_id_idx}'::regclass[]
+    ) as i (id)
+$$;
+create function test.step(worker uuid, workflow uuid, variadic commands jsonb[]) returns text language plpgsql as $$
+declare
+    _event integer;
+begin
+    perform currant.signal(workflow, 's');
+    select w.last_event + 1 into _event from currant.workflows as w where w.execution_id = workflow;
+    return test.activate(worker, workflow, (select jsonb_agg(c || jsonb_build_object('event', _event)) from unnest(commands) as c));
+end
+$$;
+select test.worker('again') as worker \gset
+select test.flow() as long \gset
+select test.activate(:'worker', :'long') as word \gset
+select test.step(
+    :'worker', :'long', variadic array(select test.task(n, test.id(200 + n)) from generate_series(1, 300) as n)
+) as word \gset
+select is(test.step(:'worker', :'long', test.again(1, 1)), 'accepted', 'a run ends that has started much');
+select is(
+    (select count(*) from currant.outcomes where execution_id between test.id(201) and test.id(500)), 300::bigint,
+    'all of which is cancelled'
+);
+select test.activate(:'worker', :'long') as word \gset
+select test.step(:'worker', :'long', test.task(301, test.id(501))) as word \gset
+select test.read_of_executions() as before \gset
+select test.step(:'worker', :'long', test.again(1, 2)) as word \gset
+select cmp_ok(
+    test.read_of_executions() - :before, '<', 200::bigint, 'the next one''s end reads what that has started'
+);
+select test.activate(:'worker', :'long') as word \gset
+select test.step(:'worker', :'long', test.task(302, test.id(502))) as word \gset
+select test.read_of_executions() as before \gset
+select test.step(:'worker', :'long', test.command(null, 'complete')) as word \gset
+select cmp_ok(test.read_of_executions() - :before, '<', 200::bigint, 'and so does the end of the last');
+select is(
+    (select array_agg((currant.status(i)).status) from unnest(array[test.id(501), test.id(502)]) as i),
+    '{cancelled,cancelled}', 'which is cancelled'
 );
 
 select * from finish();

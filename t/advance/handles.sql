@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(24);
+select plan(28);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('handles') as worker \gset
@@ -122,6 +122,40 @@ select results_eq(
     $$ values ('signal_received', 'by id', true), ('signal_received', 'by key', true), ('cancel_requested', null, false) $$,
     'which means the execution that has the key'
 );
+-- After that has ended and the key has gone to another.
+create function test.queue(n integer, id uuid, event integer) returns jsonb language sql as $$
+    select test.command(n, 'queue', 'w', jsonb_build_object(
+        'id', id, 'options', '{"key": "passed on", "key_scope": "open", "queue": "handles", "kind": "workflow"}'::jsonb
+    ), event)
+$$;
+create function test.attach(n integer, execution uuid, event integer) returns jsonb language sql as $$
+    select test.command(n, 'attach', null, jsonb_build_object('execution', execution), event)
+$$;
+select test.flow('passed on') as first_holder \gset
+select test.flow() as user \gset
+select test.activate(:'worker', :'user', jsonb_build_array(
+    test.queue(1, '00000000-0000-7000-8000-00000000cf06', 1)
+)) as word \gset
+select currant.cancel(:'first_holder', 'enough') as word \gset
+select currant.enqueue(
+    'w', '{}', '{"queue": "handles", "kind": "workflow", "key": "passed on", "key_scope": "open"}'
+) as stranger \gset
+select currant.signal(:'user', 's') as arrival \gset
+select is(
+    test.activate(:'worker', :'user', jsonb_build_array(
+        test.stop(2, '00000000-0000-7000-8000-00000000cf06', 2),
+        test.command(3, 'signal', 'by id', '{"id": "00000000-0000-7000-8000-00000000cf07",
+            "execution": "00000000-0000-7000-8000-00000000cf06", "payload": 1}', 2),
+        test.attach(4, '00000000-0000-7000-8000-00000000cf06', 2)
+    )), 'accepted', 'a handle stays that of the execution that had the key'
+);
+select is((currant.status(:'stranger')).status, 'pending', 'the next one is not cancelled');
+select is(test.inbox(:'stranger'), '[]', 'or signalled');
+select results_eq(
+    format($$ select child_id, payload ->> 'message' from currant.inbox where workflow_id = %L $$, :'user'),
+    format($$ values (%L::uuid, 'enough') $$, :'first_holder'), 'and its end is that of the first'
+);
+
 select is(
     (select count(*) from currant.workflow_signals where name = 'to nobody'), 0::bigint, 'a signal to nobody goes nowhere'
 );

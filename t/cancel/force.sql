@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(43);
+select plan(47);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('force') as worker \gset
@@ -196,6 +196,26 @@ select is((currant.status(:'locked')).due_at, null, 'it does not wait for a time
 select test.pass('1 second');
 select is((currant.tick('due')).done, 2, 'a tick comes back to it');
 select is((currant.status(:'locked')).error ->> 'message', 'later', 'and ends it');
+
+-- A workflow that was locked, and ended by itself before the tick.
+select currant.enqueue('w', '{}', '{"queue": "force", "kind": "workflow"}') as above \gset
+select test.activate(
+    :'worker', :'above', test.start(1, 'task', '00000000-0000-7000-8000-0000000f0051')
+) as word \gset
+select token from currant.claim(:'worker', '{force}', 1) \gset
+select currant._force_later(:'above', 'later', 1, currant._now()) \gset
+select currant.signal(:'above', 's') as arrival \gset
+select is(
+    test.activate(:'worker', :'above', test.command(null, 'complete', null, '{"result": 1}', 2)), 'accepted',
+    'a workflow may end by itself before that'
+);
+select is((currant.status('00000000-0000-7000-8000-0000000f0051')).status, 'running', 'and leave a task running');
+select test.pass('1 second');
+select currant.tick('due') \gset
+select is(
+    (currant.status('00000000-0000-7000-8000-0000000f0051')).status, 'cancelled', 'the tick ends what it left running'
+);
+select is(test.left_of(:'above'), 0::bigint, 'and nothing is left');
 
 select throws_ok(
     format($$ select currant.cancel(%L, null, '{"force": 1}') $$, :'done'), '22023', null, 'force is true or false'

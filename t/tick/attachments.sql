@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(17);
+select plan(19);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('late') as worker \gset
@@ -120,6 +120,25 @@ select is(
 select is(
     (select count(*) from currant.inbox where workflow_id = :'gone')
     + (select count(*) from currant.delayed where kind = 'attach'), 0::bigint, 'nobody else is'
+);
+
+-- What waits for an end for good is not gone through again and again.
+insert into currant.watchers (execution_id, watching_until, workflow_id, number)
+select gen_random_uuid(), 'infinity', gen_random_uuid(), 1 from generate_series(1, 3000);
+insert into currant.watchers (execution_id, watching_until)
+select gen_random_uuid(), currant._now() - interval '1 minute' from generate_series(1, 3);
+create function test.read_of_watchers() returns bigint language sql volatile as $$
+    select sum(pg_stat_get_xact_tuples_returned(i.id))::bigint
+    from unnest(
+        '{currant.watchers,currant.watchers_watching_until_idx,currant.watchers_execution_id_idx}'::regclass[]
+    ) as i (id)
+$$;
+select test.read_of_watchers() as before \gset
+select currant.tick('recover') \gset
+select cmp_ok(test.read_of_watchers() - :before, '<=', 10::bigint, 'a tick reads of those who wait what it removes');
+select is(
+    (select count(*) from currant.watchers where watching_until < currant._now()), 0::bigint,
+    'which is all that have waited long enough'
 );
 
 select * from finish();

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from tests.concurrency.drain import drain
+from tests.concurrency.invariants import check_at_the_end
 from tests.concurrency.support import (
     Observer,
     Session,
     Worker,
     enqueue,
     enqueue_workflow,
+    pass_time,
+    stop_the_clock,
 )
 
 
@@ -167,3 +172,54 @@ def test_a_workflow_that_queues_under_the_key_of_an_open_retry_is_asked_to_come_
     app.commit()
 
     assert worker.advance(lease, command) == "accepted"
+
+
+def queue_with_key() -> dict[str, Any]:
+    """The command that queues a task under the key k."""
+    payload = {"id": str(uuid.uuid4()), "args": {}, "options": {"queue": "tasks", "key": "k"}}
+    return {"kind": "queue", "number": 1, "name": "f", "payload": payload}
+
+
+def test_a_workflow_that_asks_for_a_key_in_use_is_not_taken_for_lost(
+    app: Session, worker: Worker, observer: Observer
+) -> None:
+    stop_the_clock(observer)
+    workflow = enqueue_workflow(app)
+    app.begin()
+    enqueue(app, key="k")
+
+    words = []
+    for _ in range(60):
+        for lease in worker.claim() or worker.session.rows("resume", worker.id):
+            words.append(worker.advance(lease, queue_with_key()))
+        pass_time(observer, 5)
+        worker.heartbeat()
+        observer.call("tick")
+    assert set(words) == {"busy", "refused"}
+    assert words.count("refused") >= 5
+    assert observer.count("attempts") == 0
+    app.commit()
+    pass_time(observer, 5)
+    observer.call("tick")
+
+    [lease] = [one for one in worker.claim() if one.kind == "workflow"] or worker.session.rows(
+        "resume", worker.id
+    )
+    assert lease.execution_id == workflow
+    assert worker.advance(lease, queue_with_key()) == "accepted"
+    drain(observer, worker)
+    check_at_the_end(observer)
+
+
+def test_a_repeated_advance_is_known_whoever_has_the_key_now(
+    app: Session, worker: Worker, other_worker: Worker
+) -> None:
+    enqueue_workflow(app)
+    [lease] = worker.claim()
+    command = queue_with_key()
+    assert worker.advance(lease, command) == "accepted"
+    app.begin()
+    enqueue(app, key="k")
+
+    assert worker.advance(lease, command) == "already"
+    assert other_worker.advance(lease, command) == "already"

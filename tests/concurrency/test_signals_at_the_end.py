@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.concurrency.drain import drain
 from tests.concurrency.invariants import check_always, check_at_the_end
@@ -30,6 +32,15 @@ def holder(observer: Observer, key: str = "k") -> uuid.UUID:
         "select execution_id from currant.keys where function = 'f' and key = %s", key
     )
     return found
+
+
+def time_out(session: Session, execution: uuid.UUID) -> None:
+    """End a workflow that has signals unread, as when its time is used up."""
+    session.execute(
+        "select currant._end_workflow(%s, 'failed', null, %s, null, null, currant._now())",
+        execution,
+        Jsonb({"type": "Timeout"}),
+    )
 
 
 def test_a_signal_whose_sender_commits_after_the_end_starts_another_workflow(
@@ -72,7 +83,7 @@ def test_a_claim_does_not_wait_for_the_key_but_comes_back_to_it(
     app: Session, other_app: Session, worker: Worker, observer: Observer
 ) -> None:
     first = enqueue_and_signal(other_app, "k")
-    other_app.call("cancel", first)
+    time_out(other_app, first)
     app.begin()
     enqueue(app, key="k")
 
@@ -96,7 +107,7 @@ def test_two_claims_that_meet_the_signals_of_an_ended_workflow_start_one(
 ) -> None:
     first = enqueue_and_signal(other_app, "k")
     enqueue_and_signal(other_app, "k")
-    other_app.call("cancel", first)
+    time_out(other_app, first)
     worker.session.begin()
     [lease] = worker.claim(0, 1)
 
@@ -114,3 +125,90 @@ def test_two_claims_that_meet_the_signals_of_an_ended_workflow_start_one(
     worker.end(lease)
     drain(observer, worker)
     check_at_the_end(observer)
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_a_claim_does_not_wait_for_a_signal_with_the_same_id(
+    ending: str, app: Session, other_app: Session, worker: Worker, observer: Observer
+) -> None:
+    first = enqueue_and_signal(other_app, "k", signal_key="message")
+    time_out(other_app, first)
+    second = enqueue_and_signal(other_app, "k")
+    app.begin()
+    app.call("signal_by_key", "f", "k", "s", Jsonb(1), Jsonb({"key": "message"}))
+
+    [lease] = worker.claim()
+    assert lease.execution_id == second
+    assert len(lease.inbox) == 1
+    check_always(observer)
+    assert observer.count("delayed", first) == 1
+    # Nor does the application find the claim in its way when it uses the key.
+    assert enqueue_and_signal(app, "k", signal_key="other") == second
+    assert worker.advance(lease) == "accepted"
+    app.execute(ending)
+    pass_time(observer, 1)
+    observer.call("tick", "due")
+    worker.claim()
+
+    assert observer.count("inbox", first) == 0
+    assert observer.count("inbox", second) == (2 if ending == "commit" else 1)
+    drain(observer, worker)
+    check_at_the_end(observer)
+
+
+def test_a_repeated_call_waits_for_the_first_and_delivers_nothing(
+    app: Session, open_session: Callable[[], Session], worker: Worker, observer: Observer
+) -> None:
+    repeating = open_session()
+    app.begin()
+    first = enqueue_and_signal(app, "k", signal_key="message")
+    repeated = repeating.start(lambda: enqueue_and_signal(repeating, "k", signal_key="message"))
+    observer.wait_until_blocked(repeating, repeated)
+    app.commit()
+
+    assert repeated.result() == first
+    assert worker.end(worker.claim()[0]) == "accepted"
+    assert enqueue_and_signal(app, "k", signal_key="message") == first
+    assert observer.value("select count(*) from currant.executions") == 1
+    drain(observer, worker)
+    check_at_the_end(observer)
+
+
+def test_a_repeated_call_whose_first_was_rolled_back_is_the_first(
+    app: Session, open_session: Callable[[], Session], worker: Worker, observer: Observer
+) -> None:
+    repeating = open_session()
+    app.begin()
+    undone = enqueue_and_signal(app, "k", signal_key="message")
+    repeated = repeating.start(lambda: enqueue_and_signal(repeating, "k", signal_key="message"))
+    observer.wait_until_blocked(repeating, repeated)
+    app.rollback()
+
+    assert repeated.result() == holder(observer) != undone
+    [lease] = worker.claim()
+    assert len(lease.inbox) == 1
+    assert worker.end(lease) == "accepted"
+    drain(observer, worker)
+    check_at_the_end(observer)
+
+
+@pytest.mark.parametrize("options", [{}, {"force": True}])
+def test_what_is_cancelled_while_its_sender_is_in_flight_does_not_come_back(
+    options: dict[str, bool],
+    app: Session,
+    other_app: Session,
+    worker: Worker,
+    observer: Observer,
+) -> None:
+    first = enqueue_and_signal(other_app, "k")
+    app.begin()
+    enqueue_and_signal(app, "k")
+    pass_time(observer, 1)
+    assert other_app.call("cancel", first, "no", Jsonb(options)) == "cancelled"
+    app.commit()
+
+    assert worker.claim() == []
+    assert holder(observer) == first
+    drain(observer, worker)
+    check_at_the_end(observer)
+    assert observer.value("select count(*) from currant.executions") == 1

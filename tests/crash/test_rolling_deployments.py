@@ -104,7 +104,7 @@ def test_what_new_code_has_touched_is_left_alone_by_old_code(
     signal(database, untouched, "paid")
 
     assert until_it_has_ended(database, untouched) == ["pack untouched", "send untouched"]
-    until_it_waits_for(database, touched, "no worker so far has version 2 of parcel")
+    until_it_waits_for(database, touched, "needs a worker that has version 2 of parcel")
     assert lost_attempts(database) == 0
     start(app=NEW, **cache)
     assert until_it_has_ended(database, touched) == [
@@ -116,22 +116,30 @@ def test_what_new_code_has_touched_is_left_alone_by_old_code(
     )
 
 
-def test_old_and_new_code_side_by_side_keep_nobody_waiting(
+def test_what_old_code_took_from_new_code_comes_back_soon(
     database: Database, start: StartProcess, cache: dict[str, str]
 ) -> None:
-    new = start(app=NEW, **cache)
+    # Not declared dead while it is frozen: registering anew would free them all.
+    new = start(app=NEW, CURRANT_WORKER_HEARTBEAT_TIMEOUT="60", **cache)
     runs = [enqueue(database, "parcel", f"{n}") for n in range(20)]
     for run in runs:
         until_it_waits_for(database, run, "signal paid")
-    start(app=OLD, **cache)
+    new.freeze()
+    old = start(app=OLD, **cache)
     database.rows("update currant.workflows set last_at = last_at - interval '1 day'")
-
     for run in runs:
         signal(database, run, "paid")
+    database.until("select count(*) > 0 from currant.delayed where kind = 'release'")
+    # Whoever has the right code is only slow: nobody has to be told.
+    assert not database.value(
+        "select count(*) from currant.workflows where blocked_reason is not null"
+    )
+
+    new.thaw()
+    leave(old)
 
     for run in runs:
         assert len(until_it_has_ended(database, run)) == 4
-    assert new.process.poll() is None
     assert lost_attempts(database) == 0
 
 
@@ -148,7 +156,7 @@ def test_a_function_that_only_new_code_has_waits_for_it(
         """
     )
     workflow, task = enqueue(database, "refund", "a"), enqueue(database, "insure", "b")
-    until_it_waits_for(database, workflow, "no worker so far knows the workflow refund")
+    until_it_waits_for(database, workflow, "needs a worker that knows the workflow refund")
     until_it_waits_for(database, task, "a worker that knows the task insure")
     known = enqueue(database, "do", "it")
 

@@ -115,6 +115,9 @@ def test_list_shows_the_newest_first_and_filters(run: Any) -> None:
     assert listed("--status", "cancelled") == [first]
     assert listed("--function", "other") == [second]
     assert listed("--queue", "nowhere") == []
+    assert run("list", "--queue", "nowhere").stderr == "currant: no executions match\n"
+    assert listed("--kind", "task", "--roots") == [second, first]
+    assert listed("--kind", "workflow") == []
     assert listed("--since", "1h") == [second, first]
     assert listed("--since", "2999-01-01") == []
     assert [one["id"] for one in json.loads(run("list", "--json").stdout)] == [second, first]
@@ -339,6 +342,26 @@ def test_a_terminal_without_utf_8_shows_everything(run: Any, database_url: str) 
     assert "qqq~" in shown
     assert done.returncode == 0
     assert "Gr\\xfc\\xdfe - \\u65e5\\u672c" in done.stdout
+
+
+def test_on_a_narrow_terminal_workers_keep_their_ids_and_blocked_runs_their_reasons(
+    run: Any, database_url: str
+) -> None:
+    execution = enqueue(run, "--workflow", name="order")
+    complete(database_url, enqueue(run))
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            "update currant.workflows set blocked_reason = 'no worker has version 2 of it'"
+        )
+
+    workers = on_terminal(database_url, "workers", columns=80, env={"NO_COLOR": "1"})[1]
+    words = ("list", "--status", "blocked")
+    blocked = on_terminal(database_url, *words, columns=80, env={"NO_COLOR": "1"})[1]
+
+    [document] = json.loads(run("workers", "--json").stdout)
+    assert document["worker_id"][-12:] in workers
+    assert execution in blocked
+    assert "blocked: no worker has" in blocked
 
 
 def test_an_empty_list_says_so_on_a_terminal_only(database_url: str) -> None:

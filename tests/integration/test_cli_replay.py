@@ -117,7 +117,7 @@ def test_code_that_follows_its_history_is_fine(project: Project) -> None:
 
     assert (done.returncode, done.stdout) == (
         0,
-        f"{ID}  ok         order, 2 events\n\n1 run replayed: 1 ok\n",
+        f"{ID}  ok         order, 2 events, order.json\n\n1 run replayed: 1 ok\n",
     )
     # What the application prints is not for whoever reads the report.
     assert done.stderr == "imported\nrunning\n"
@@ -130,7 +130,7 @@ def test_changed_code_is_told_with_all_that_helps(project: Project) -> None:
 
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        f"{ID}  mismatch   order",
+        f"{ID}  mismatch   order, order.json",
         "  event       1, started",
         "  expected    task #1 charge (app.py:14)",
         "  produced    task #1 charge (app.py:15)",
@@ -260,6 +260,20 @@ def test_what_is_wrong_is_one_line(
     [line] = done.stderr.splitlines()
     assert line.startswith("currant: ")
     assert words in line
+
+
+def test_a_report_names_the_file_and_the_place_in_it(project: Project) -> None:
+    project.record([{**RECORDED, "hash_seed": 1}, RECORDED], "several.json")
+
+    reports = json.loads(
+        project.replay("--file", "order.json", "--file", "several.json", "--json").stdout
+    )
+
+    assert sorted(one["file"] for one in reports) == [
+        "order.json",
+        "several.json (number 1)",
+        "several.json (number 2)",
+    ]
 
 
 def test_an_application_that_cannot_be_imported_is_told_once(project: Project) -> None:

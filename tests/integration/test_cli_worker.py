@@ -129,7 +129,7 @@ def test_the_story_of_a_workflow_shows_its_attempts(worker: Any, database_url: s
 
     story = currant(database_url, "history", execution).stdout
     code, shown = on_terminal(database_url, "history", execution, columns=80, env={"NO_COLOR": "1"})
-    events = json.loads(currant(database_url, "history", execution, "--json").stdout)
+    events = json.loads(currant(database_url, "history", execution, "--json").stdout)["entries"]
 
     steps = [line.split(maxsplit=3)[3] for line in story.splitlines()[3:]]
     assert [step.split("  ")[0] for step in steps] == [

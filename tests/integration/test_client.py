@@ -333,6 +333,18 @@ async def test_waiting_has_an_end() -> None:
 
 
 @pytest.mark.usefixtures("client")
+async def test_a_timeout_of_nothing_is_a_look(worker: Worker) -> None:
+    handle = await charge.queue(5)
+    [claimed] = worker.claim("money")
+    receipt = Receipt(uuid4(), datetime.now(UTC))
+    worker.complete(claimed, charge.encode_result(receipt))
+
+    assert await handle.result(timeout=0) == receipt
+    with pytest.raises(ExecutionNotFound):
+        await Handle(uuid4()).result(timeout=0)
+
+
+@pytest.mark.usefixtures("client")
 async def test_a_wait_can_be_cancelled_and_the_client_used_on() -> None:
     handle = await charge.queue(5)
     waiting = asyncio.create_task(handle.result())

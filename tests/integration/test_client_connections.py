@@ -375,10 +375,12 @@ def test_a_server_that_refuses_is_not_asked_for_long(is_async: bool, database_ur
 
 
 def test_a_url_that_cannot_be_read_is_refused_at_once() -> None:
-    with pytest.raises(
-        SettingsError, match=r"database URL \(CURRANT_DATABASE_URL\) cannot be read"
-    ):
-        Client("postgresql://x?colour=red")
+    wrong = "postgresql://x?colour=red"
+
+    with pytest.raises(SettingsError, match="the database URL cannot be read"):
+        Client(wrong)
+    with pytest.raises(SettingsError, match=r"URL \(CURRANT_DATABASE_URL\) cannot be read"):
+        Client(settings=Settings(database_url=wrong))
 
 
 def test_a_client_takes_a_url_or_settings() -> None:

@@ -18,6 +18,7 @@ from currant import embedded, migrations
 from currant.cluster import Cluster
 from currant.errors import EmbeddedError, EmbeddedMissing
 from currant.settings import Settings
+from tests.integration.command_line import currant
 
 ROOT = Path(__file__).resolve().parents[2]
 USE = """
@@ -95,6 +96,24 @@ def test_the_first_use_starts_and_deploys_and_the_second_reuses(home: Path) -> N
     assert start_time(first) == started
     assert migrations.status(first).is_current
     assert migrations.status(first).is_managed
+
+
+def test_a_start_is_announced_and_its_use_is_not(home: Path, without_sqitch: None) -> None:
+    started: list[Path] = []
+
+    for _ in range(2):
+        embedded.database_url(Settings(home=home), on_start=started.append)
+
+    assert started == [home]
+
+
+def test_commands_that_find_nothing_say_that_nobody_named_a_database(
+    home: Path, without_sqitch: None
+) -> None:
+    done = currant(None, "list", env={"CURRANT_HOME": str(home), "CURRANT_DATABASE_URL": ""})
+
+    assert done.returncode == 0
+    assert done.stderr == f"currant: no executions match in the embedded Postgres of {home}\n"
 
 
 def test_processes_starting_at_once_share_one_server(home: Path, without_sqitch: None) -> None:

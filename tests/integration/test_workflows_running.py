@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import traceback
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +17,11 @@ from currant import (
     Cancelled,
     Client,
     ExecutionFailed,
+    Handle,
     SideEffectFailed,
     Status,
     TaskFailed,
+    activations,
     get_version,
     info,
     send_signal,
@@ -60,6 +64,51 @@ async def test_step_follows_step_and_the_result_comes_back(
 
     assert await handle.result(timeout=20) == sum(range(10))
     assert events(database, handle) == ["started"] + ["task_completed"] * 10
+
+
+async def test_what_led_to_an_error_in_two_ways_is_told_up_to_the_client(
+    work: StartWorker, cache: int
+) -> None:
+    async def clean_up_and_tell(doing: Any) -> None:
+        try:
+            try:
+                await doing
+            except Exception:
+                raise ValueError("in between")  # noqa: B904
+        except ValueError:
+            try:
+                raise KeyError("of the clean-up")
+            except KeyError as error:
+                found = error
+            raise RuntimeError("all of it") from found
+
+    @task(queue="flows", retries=0)
+    async def broken() -> None:
+        await clean_up_and_tell(asyncio.wait_for(asyncio.Event().wait(), 0.01))
+
+    @workflow(queue="flows")
+    async def inner() -> None:
+        await clean_up_and_tell(broken.run())
+
+    @workflow(queue="flows")
+    async def outer() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inner.run())
+
+    work("flows", worker_workflow_cache=cache)
+    with pytest.raises(ExecutionFailed) as caught:
+        await (await outer.queue()).result(timeout=20)
+
+    error: currant.RemoteError | None = caught.value
+    chain = []
+    while error is not None:
+        chain.append((type(error).__name__, error.function, error.type))
+        error = error.cause
+    assert chain == [
+        ("ExecutionFailed", "outer", "ExceptionGroup"),
+        ("ChildFailed", "inner", "RuntimeError"),
+        ("TaskFailed", "broken", "RuntimeError"),
+    ]
 
 
 async def test_a_gather_runs_its_tasks_together(work: StartWorker, cache: int) -> None:
@@ -484,6 +533,46 @@ async def test_a_busy_loop_is_reported_and_stopped_while_others_go_on(
     assert await bad.status() is Status.BLOCKED
 
 
+async def test_code_that_blocks_outside_python_keeps_no_other_workflow_from_running(
+    work: StartWorker,
+    cache: int,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered = threading.Event()
+    released = threading.Event()
+    monkeypatch.setattr(activations, "_INTERRUPT_GRACE", 0.1)
+    monkeypatch.setattr(activations, "_MOST_HUNG", 0)
+
+    @workflow(queue="flows")
+    async def hanging() -> None:
+        entered.set()
+        while not released.is_set():
+            with suppress(BaseException):
+                released.wait()
+
+    @workflow(queue="flows")
+    async def healthy() -> int:
+        return await add.run(1, await add.run(2, 3))
+
+    worker = work("flows", worker_workflow_cache=cache, worker_deadlock_timeout=1.0)
+    try:
+        bad = await hanging.queue()
+        await asyncio.to_thread(entered.wait, 10)
+        assert await asyncio.wait_for(healthy.run(), 10) == 6
+        await waits_for(database, "could not be stopped")
+        assert await bad.status() is Status.BLOCKED
+
+        # One thread is too many here.
+        assert await asyncio.wait_for(worker.ended, 20) == 1
+        assert "1 threads of workflows hang" in caplog.text
+        work("flows", worker_workflow_cache=cache)
+        assert await asyncio.wait_for(healthy.run(), 10) == 6
+    finally:
+        released.set()
+
+
 # --- Who takes it
 
 
@@ -493,7 +582,7 @@ async def test_a_workflow_nobody_knows_waits_for_a_worker_that_does(
     other = 'select currant.enqueue(\'later\', \'{}\', \'{"queue": "flows", "kind": "workflow"}\')'
     work("flows", worker_workflow_cache=cache)
     execution = database.value(other)
-    await waits_for(database, "no worker so far knows the workflow later")
+    await waits_for(database, "needs a worker that knows the workflow later")
 
     @workflow(queue="flows")
     async def later() -> str:
@@ -650,3 +739,45 @@ async def test_a_failed_group_tells_of_each_of_its_members(work: StartWorker, ca
     printed = "".join(traceback.format_exception(caught.value))
     assert printed.count('raise ValueError(f"no cover') == 1
     assert "charge" in printed
+
+
+async def test_the_applications_own_handlers_hear_everything_once(
+    work: StartWorker, cache: int, request: pytest.FixtureRequest
+) -> None:
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            shown.append(record.getMessage())
+
+    shown: list[str] = []
+    logger = logging.getLogger("flows.of_the_application")
+    handler = Shown()
+    logger.addHandler(handler)
+    request.addfinalizer(lambda: logger.removeHandler(handler))
+
+    @workflow(queue="flows")
+    async def talk() -> None:
+        for number in range(3):
+            logger.warning("step %d", number)
+            await add.run(number, 1)
+
+    work("flows", worker_workflow_cache=cache)
+    await (await talk.queue()).result(timeout=10)
+
+    assert shown == ["step 0", "step 1", "step 2"]
+
+
+async def test_what_is_sent_to_nobody_is_dropped(work: StartWorker, cache: int) -> None:
+    @workflow(queue="flows")
+    async def writes() -> int:
+        nobody = Handle(currant.uuid4())
+        await nobody.signal("hello")
+        await nobody.cancel()
+        await send_signal((add_up, "nobody"), "hello")
+        return await add.run(1, 1)
+
+    @workflow(queue="flows")
+    async def add_up() -> None: ...
+
+    work("flows", worker_workflow_cache=cache)
+
+    assert await (await writes.queue()).result(timeout=10) == 2

@@ -9,7 +9,17 @@ import asyncio
 
 import pytest
 
-from currant import replaying, task, wait_for_signal, workflow
+from currant import (
+    PayloadTooLarge,
+    SideEffectFailed,
+    continue_as_new,
+    replaying,
+    send_signal,
+    side_effect,
+    task,
+    wait_for_signal,
+    workflow,
+)
 from tests.integration.conftest import StartWorker
 from tests.support.worker_database import Database
 
@@ -110,3 +120,69 @@ async def test_a_family_that_is_cancelled_leaves_nothing(
     for table in ("workflows", "leases", "delayed", "watchers", "inbox"):
         await database.eventually(f"select count(*) = 0 from currant.{table}")
     assert follows(database, handle)
+
+
+@task(name="size.measure", queue="flows")
+async def measure(what: str | list[int]) -> int:
+    return len(what)
+
+
+@workflow(name="size.measuring", queue="flows")
+async def measuring(what: str | list[int]) -> int:
+    return await measure.run(what)
+
+
+async def test_what_is_too_large_is_refused_where_it_is_sent(
+    work: StartWorker, cache: int, database: Database
+) -> None:
+    @workflow(queue="flows")
+    async def careful(carries_on: str = "") -> list[str]:
+        refused = []
+        # 200,000 small numbers are short as text, and long in the database.
+        for what in ("x" * (1 << 20), [1] * 200_000):
+            for send in (
+                lambda: measure.run(what),  # noqa: B023  (called at once)
+                lambda: measuring.run(what),  # noqa: B023
+                lambda: measure.queue(what),  # noqa: B023
+                lambda: send_signal((measuring, "nobody"), "what", what),  # noqa: B023
+            ):
+                await measure.run("in between")
+                try:
+                    await send()
+                except PayloadTooLarge as error:
+                    refused.append(str(error).split(" would")[0])
+        try:
+            side_effect(lambda: "x" * (1 << 20))
+        except SideEffectFailed as error:
+            refused.append(error.type)
+        try:
+            continue_as_new("x" * (1 << 20))
+        except PayloadTooLarge:
+            refused.append("continue_as_new")
+        await measure.run("the end")
+        return refused
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await careful.queue()
+
+    each = [
+        "the arguments of size.measure()",
+        "the arguments of size.measuring()",
+        "the arguments of size.measure()",
+        "the payload of signal 'what'",
+    ]
+    assert await handle.result(timeout=30) == [*each, *each, "PayloadTooLarge", "continue_as_new"]
+    assert follows(database, handle)
+
+
+async def test_what_just_fits_is_sent(work: StartWorker, cache: int) -> None:
+    @workflow(queue="flows")
+    async def exact() -> list[int]:
+        # A member called `what`, of a text or of numbers, up to the last byte.
+        texts = ["x" * ((1 << 20) - 8 - 8 - 4), [1] * (((1 << 20) - 8 - 8 - 4 - 4) // 12)]
+        return [await measure.run(text) for text in texts]
+
+    work("flows", worker_workflow_cache=cache)
+    handle = await exact.queue()
+
+    assert await handle.result(timeout=30) == [1048556, 87379]

@@ -90,11 +90,10 @@ class Model:
     def _wake(self, rounds: int) -> bool:
         waiting = self._alive()
         for execution in waiting:
-            for name in "xy":
-                if rounds % 2 == 0 and execution.nudges < 6:
-                    execution.nudges += 1
-                    self._signal(execution, name)
-                    return True
+            if rounds % 2 == 0 and execution.nudges < 8:
+                execution.nudges += 1
+                self._signal(execution, "xy"[execution.nudges % 2])
+                return True
         for execution in waiting:
             if not execution.is_cancel_requested or execution.is_blocked:
                 self.request_cancel(execution, "over")

@@ -275,11 +275,62 @@ def test_diverging_workflow_fails_its_test(project: Project) -> None:
     assert "NonDeterminism" in ran.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("nope=1", "@pytest.mark.currant: got an unexpected keyword argument 'nope'"),
+        ("start='x'", "@pytest.mark.currant: start is a datetime, not 'x'"),
+    ],
+)
+def test_wrong_argument_of_the_marker_is_named(
+    project: Project, arguments: str, words: str
+) -> None:
+    marked = f"import pytest\n\n@pytest.mark.currant({arguments})"
+    project.write("test_it.py", f"{marked}\ndef test_it(currant_worker): ...\n")
+
+    ran = project.pytest()
+
+    assert ran == {"error": 1}
+    assert words in ran.output
+    assert "it takes start=, replay= and patience=" in ran.output
+
+
+def test_failure_shows_the_line_of_the_test_and_not_the_kit(project: Project) -> None:
+    project.write(
+        "test_it.py",
+        textwrap.dedent("""
+            import pytest
+            from app import add
+            from currant import wait_for_signal, workflow
+
+            @workflow
+            async def waiting() -> None:
+                await wait_for_signal("go")
+
+            def test_stuck(currant_worker):
+                currant_worker.run_sync(waiting)
+
+            def test_wrong_replacement(currant_worker):
+                currant_worker.replace(add, lambda a: a)
+        """),
+    )
+
+    ran = project.pytest()
+
+    assert ran == {"failed": 2}
+    for words in ("waits for signal go", ">       currant_worker.run_sync(waiting)"):
+        assert words in ran.output
+    assert ">       currant_worker.replace(add" in ran.output
+    assert "def _drive" not in ran.output
+    assert "/testing/" not in ran.output.replace("tests/testing/", "")
+
+
 def test_documented_example(project: Project) -> None:
     blocks = re.findall(r"```python\n# (\S+\.py)\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     for name, text in blocks:
         project.write(name, text)
-    project.write("pytest.ini", STRICT)
+    [settings] = re.findall(r"```ini\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    project.write("pytest.ini", settings)
 
     ran = project.pytest()
 

@@ -41,7 +41,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have every connection fail with the error given."""
 
     def fail_with(error: BaseException) -> None:
-        def fail(*_: object) -> str:
+        def fail(*_: object, **__: object) -> str:
             raise error
 
         monkeypatch.setattr(embedded, "database_url", fail)
@@ -64,7 +64,7 @@ def test_options_of_all_commands_may_stand_before_the_command(
 ) -> None:
     seen: list[Any] = []
 
-    def fail(settings: Any) -> str:
+    def fail(settings: Any, **_: object) -> str:
         seen.append(settings)
         raise ValueError("broken")
 
@@ -78,7 +78,7 @@ def test_options_of_all_commands_may_stand_before_the_command(
 
 def test_the_commands_are_those_of_the_manual() -> None:
     assert " ".join(main.commands) == (
-        "migrate schema worker register enqueue status list history signal cancel retry"
+        "migrate schema url worker register enqueue status list history signal cancel retry"
         " queues workers versions replay"
     )
 
@@ -122,10 +122,15 @@ def test_the_version_is_the_packages() -> None:
         (["enqueue", "f", "--options", "[]"], ["--options", "object"]),
         (["enqueue", "f", "--delay", "5x"], ["--delay", "1.5s"]),
         (["enqueue", "f", "--retries", "many"], ["--retries", "many"]),
-        (["signal", ID, "go", "yes"], ["is not JSON"]),
+        (["signal", ID, "go", "yes"], ["'[JSON]'", "is not JSON"]),
         (["signal", ID], ["missing the NAME", "ID NAME [JSON]", "signal --help"]),
         (["signal", ID, "go", "1", "2"], ["too many words: '2'", "ID NAME [JSON]"]),
-        (["signal", "--to", "order", "k"], ["missing argument"]),
+        (["signal", "--to", "order", "k"], ["missing the NAME", "NAME [JSON]"]),
+        (["signal"], ["missing the ID", "ID NAME [JSON]"]),
+        (["signal", ID, "go", "--id", "zz"], ["--id", "'zz' is not a UUID"]),
+        (["enqueue", "f", "--id", "foo"], ["--id", "'foo' is not a UUID"]),
+        (["enqueue", "f", "--retries", "-1"], ["--retries", "x>=0"]),
+        (["list", "--kind", "job"], ["--kind", "'workflow'"]),
         (["signal", "--to", "order"], ["'--to' requires 2 arguments"]),
         (["signal", "--to", "f", "k", ID, "go", "1"], ["too many words: '1'", "NAME [JSON]"]),
         (["signal", ID, "go", "--key", "k", "--id", ID], ["--key and --id"]),
@@ -244,6 +249,25 @@ def test_the_url_on_the_command_line_comes_before_the_variable(
     run("list", "--database-url", "postgresql:///b")
 
     assert seen == ["postgresql:///a", "postgresql:///b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "origin"),
+    [([], "CURRANT_DATABASE_URL"), (["--database-url", "b"], "--database-url")],
+)
+def test_a_url_that_cannot_be_read_is_told_with_where_it_came_from(
+    arguments: list[str], origin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURRANT_DATABASE_URL", "a")
+
+    result = run("list", *arguments)
+
+    assert result.exit_code == 2
+    assert f"the database URL ({origin}) cannot be read" in complaint(result)
+
+
+def test_url_prints_the_one_in_use() -> None:
+    assert run("url", "--database-url", "postgresql:///b").stdout == "postgresql:///b\n"
 
 
 def test_schema_prints_a_script_and_needs_no_database(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,18 @@ def test_what_matters_least_gives_way_first(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("on_terminal")
+def test_a_column_without_values_goes_before_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    def titles(width: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        stream = Terminal()
+        Screen(stream).table(COLUMNS, [(ID, "f", "", "note")])
+        return stream.getvalue().splitlines()[0].split()
+
+    assert titles(60) == ["ID", "FUNCTION", "AGE", "NOTE"]
+    assert titles(53) == ["ID", "FUNCTION", "NOTE"]
+
+
+@pytest.mark.usefixtures("on_terminal")
 def test_a_terminal_too_narrow_for_anything_gets_whole_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_step_tells_how_long_it_waited_and_ran_and_what_came_of_it() -> None:
         children={CHILD: child},
         status=Status.COMPLETED,
         result="[1]",
+        started_at=at(0.5),
         finished_at=at(2),
     )
 
@@ -90,7 +91,7 @@ def test_a_step_tells_how_long_it_waited_and_ran_and_what_came_of_it() -> None:
     assert steps[2].outcome == 'completed: {"id": 7}'
     assert steps[2].source == "a:3"
     assert steps[3].outcome == "[1]"
-    assert steps[3].ran == timedelta(seconds=2)
+    assert steps[3].ran == timedelta(seconds=1.5)
 
 
 def test_the_attempts_that_failed_stand_below_their_step() -> None:
@@ -365,11 +366,18 @@ def test_an_open_one_ends_with_what_it_waits_for() -> None:
     assert (steps[3].at, steps[3].waited is not None) == (at(0.5), True)
 
 
+def test_what_never_began_has_not_run() -> None:
+    steps = told([], status=Status.CANCELLED, finished_at=at(5))
+
+    assert (steps[-1].what, steps[-1].ran) == ("cancelled", None)
+
+
 def test_one_ended_from_outside_shows_that_end() -> None:
     steps = told(
         [STARTED],
         status=Status.FAILED,
         error='{"type": "Timeout", "message": "an hour"}',
+        started_at=START,
         finished_at=at(3600),
     )
 

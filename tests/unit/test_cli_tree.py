@@ -75,9 +75,34 @@ def test_what_is_cut_off_is_counted() -> None:
     nodes = [node(number) for number in range(1, 6)]
 
     assert shown(nodes, limit=5)[-1].startswith("f5")
-    assert shown(nodes, limit=2)[-1] == "… 3 more; --children 5 shows them"
+    assert shown(nodes, limit=2)[-1] == "… 3 more, older or ended; --children 5 shows them"
     assert shown(nodes, limit=2, is_cut=True)[-1].startswith("… more than 3 more")
     assert shown(nodes, limit=5, is_cut=True)[-1].startswith("… more; --children")
+
+
+def test_of_many_the_open_the_failed_and_the_newest_are_kept_with_what_is_above() -> None:
+    def aged(number: int, depth: int = 1, **given: Any) -> TreeNode:
+        return node(number, depth, created_at=START + timedelta(seconds=number), **given)
+
+    nodes = [
+        aged(1),
+        aged(2),
+        aged(3, 2, status=Status.RUNNING, finished_at=None),
+        aged(4, status=Status.FAILED),
+        aged(5),
+        aged(6, 2),
+        aged(7),
+    ]
+
+    def kept(limit: int) -> list[int]:
+        return [one.id.int for one in tree.most_telling(nodes, limit)]
+
+    assert kept(1) == [4]  # the open one does not fit with the one that it is under
+    assert kept(2) == [2, 3]
+    assert kept(3) == [2, 3, 4]
+    assert kept(4) == [2, 3, 4, 7]
+    assert kept(6) == [1, 2, 3, 4, 5, 7]
+    assert kept(7) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_without_children_nothing_is_shown() -> None:

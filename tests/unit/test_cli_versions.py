@@ -81,6 +81,21 @@ def test_for_one_change_the_exit_code_says_whether_old_code_may_go(
     assert "tax" not in result.stdout
 
 
+def test_of_one_workflow_what_others_have_open_does_not_count(run: Any) -> None:
+    alone = ("sms", "--function", "order")
+
+    assert run([*DONE, SEVERAL[-1]], *alone).exit_code == 0
+    assert run(SEVERAL, *alone).exit_code == 1
+    none_left = run([SEVERAL[-1]], *alone)
+    assert (none_left.exit_code, none_left.stdout) == (0, "no run of order is open\n")
+    assert run([SEVERAL[-1]], "sms").exit_code == 1
+
+
+def test_a_change_that_no_run_has_recorded_may_be_misspelt(run: Any) -> None:
+    assert run(SEVERAL, "smss").stderr.startswith("currant: no open run has recorded 'smss'")
+    assert run(SEVERAL, "sms").stderr == ""
+
+
 def test_functions_that_do_not_have_the_change_are_left_out() -> None:
     assert versions.of_change(SEVERAL, "sms") == SEVERAL[:3]
 

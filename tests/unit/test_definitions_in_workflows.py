@@ -318,6 +318,18 @@ def test_nothing_is_asked_for_before_the_coroutine_runs(start: Any) -> None:
 # --- What authors call
 
 
+def test_a_side_effect_needs_no_annotations_but_that_of_its_result(start: Any) -> None:
+    def pick(_: "Unknown" = None) -> "UUID":  # type: ignore  # noqa: F821
+        return UUID(int=7)
+
+    async def main() -> Any:
+        return side_effect(pick) == UUID(int=7)
+
+    run = start(main)
+
+    assert run.outcome is True
+
+
 def test_a_side_effect_is_kept_with_its_type(start: Any) -> None:
     def receipt() -> Receipt:
         return Receipt(UUID(int=5), START)
@@ -466,6 +478,29 @@ def test_a_workflow_may_call_another_as_a_part_of_itself(start: Any) -> None:
     run = start(lambda: child())
 
     assert [each["args"] for each in run.sent("task")] == [{"n": 1}]
+
+
+def test_a_workflow_called_as_a_part_continues_with_its_own_arguments(start: Any) -> None:
+    @workflow(name="inside.inner")
+    async def inner(letter: str) -> str:
+        if letter == "a":
+            continue_as_new("b")
+        return letter
+
+    async def in_a_group() -> str:
+        async with asyncio.TaskGroup():
+            return await inner("a")
+
+    @workflow(name="inside.outer")
+    async def outer(n: int) -> None:
+        assert n == 1
+        assert [await inner("a"), await inner("b"), await in_a_group()] == ["b", "b", "b"]
+        continue_as_new(n + 1)
+
+    args = outer.encode_call((1,), {})
+    run = start(lambda: outer.begin(args))
+
+    assert [each["args"] for each in run.sent("continue_as_new")] == [{"n": 2}]
 
 
 def test_wrong_arguments_fail_at_the_call_not_when_awaited(start: Any) -> None:

@@ -283,3 +283,46 @@ def test_importing_the_worker_hides_no_public_name() -> None:
     )
 
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+async def test_a_task_has_one_end_whatever_its_exception_is_made_of(
+    host: Host, executor: Executor
+) -> None:
+    class Odd(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            raise LookupError
+
+    class Never(Exception, metaclass=Odd): ...
+
+    @task(non_retryable=Never)
+    async def odd() -> None:
+        raise ValueError
+
+    executor.start(RunningTask(claimed("odd")))
+
+    error = error_of(await asyncio.wait_for(host.reports.get(), 5))
+    assert error == {"type": "Exception", "message": "how it ended cannot be told: LookupError"}
+
+
+async def test_a_failure_with_two_that_led_to_it_is_reported(
+    host: Host, executor: Executor
+) -> None:
+    @task
+    async def clean_up_and_tell() -> None:
+        try:
+            try:
+                raise OSError("first")
+            except OSError:
+                raise ValueError("second")  # noqa: B904
+        except ValueError:
+            try:
+                raise KeyError("third")
+            except KeyError as error:
+                found = error
+            raise RuntimeError("fourth") from found
+
+    executor.start(RunningTask(claimed("clean_up_and_tell")))
+
+    error = error_of(await asyncio.wait_for(host.reports.get(), 5))
+    assert (error["type"], error["message"]) == ("RuntimeError", "fourth")
+    assert "ValueError: second" in error["traceback"]

@@ -10,7 +10,9 @@ import asyncio
 
 from datetime import datetime
 
-from currant import continue_as_new, send_signal, side_effect, task, wait_condition, workflow
+from currant import (
+    continue_as_new, send_signal, side_effect, task, wait_condition, wait_for_signal, workflow
+)
 
 
 @task
@@ -39,6 +41,10 @@ async def shop(orders: list[str], count: int = 0) -> int:
     reveal_type(await process_order.options(key="k", on_parent_end="abandon").run(orders[0]))
     await wait_condition(lambda: count > 3, timeout=5)
     await send_signal((process_order, orders[0]), "paid", 7)
+    reveal_type(await wait_for_signal("number", type=int))
+    reveal_type(await wait_for_signal("numbers", 5, type=list[int]))
+    reveal_type(await wait_for_signal("either", type=int | None))
+    reveal_type(await wait_for_signal("any"))
     if orders:
         continue_as_new(orders[1:], count=count + 1)
     return count
@@ -81,6 +87,10 @@ EXPECTED = [
     "int",
     "datetime.datetime",
     "float",
+    "int",
+    "list[int]",
+    "Any",
+    "Any",
     "currant.handles.Handle[float]",
     "float",
     "tuple[currant.handles.Handle[float], currant.handles.Handle[int]]",

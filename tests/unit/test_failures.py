@@ -8,6 +8,7 @@ import traceback
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,6 +173,19 @@ def test_ordinary_causes_are_a_part_of_the_traceback() -> None:
     assert 'raise Declined("no cover")' in described["traceback"]
 
 
+def test_what_came_before_is_a_part_of_the_traceback() -> None:
+    def pay() -> None:
+        try:
+            charge()
+        except Declined:
+            raise OrderFailed("o7")  # noqa: B904
+
+    shown = failures.describe(escaped(pay))["traceback"]
+
+    assert "During handling" in shown
+    assert 'raise Declined("no cover")' in shown
+
+
 def test_a_remote_error_below_ordinary_ones_is_found() -> None:
     def pay() -> None:
         try:
@@ -190,12 +204,34 @@ def test_a_remote_error_below_ordinary_ones_is_found() -> None:
 
 
 def test_a_group_shows_all_that_is_in_it() -> None:
-    group = ExceptionGroup("two", [failed_task(), ValueError("other")])
+    other = TaskFailed("Lost", "gone", traceback="where it was lost")
+    group = ExceptionGroup("three", [ValueError("mine"), failed_task(), other])
 
     described = failures.describe(group)
 
-    assert described["traceback"].count('raise Declined("no cover")') == 1
-    assert "ValueError: other" in described["traceback"]
+    assert "ValueError: mine" in described["traceback"]
+    assert "TaskFailed: charge id-of-charge failed" in described["traceback"]
+    assert described["traceback"].count("where it was lost") == 1
+    assert 'raise Declined("no cover")' in described["cause"]["traceback"]
+    assert 'raise Declined("no cover")' not in described["traceback"]
+
+
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_the_first_remote_error_in_a_group_is_followed_to_where_it_began(is_nested: bool) -> None:
+    def pay() -> None:
+        try:
+            raise failed_task()
+        except TaskFailed as error:
+            raise OrderFailed("o7") from error
+
+    def shop() -> None:
+        group = ExceptionGroup("two", [ValueError("mine"), escaped(pay), TaskFailed("Later")])
+        raise ExceptionGroup("one", [group]) if is_nested else group
+
+    error = seen_by_client(escaped(shop))
+
+    assert chain(error)[2:] == ["TaskFailed charge Declined no cover"]
+    assert error.type == "ExceptionGroup"
 
 
 def test_a_chain_is_described_however_long_and_however_large_it_is() -> None:
@@ -261,20 +297,14 @@ def test_frames_above_and_between_the_authors_are_left_out_in_all_parts() -> Non
     assert "effects.py" not in cause["traceback"]
 
 
-def test_a_mistake_in_currant_itself_is_shown_to_its_frame(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(failures, "storable", None)
-
+def test_a_mistake_in_currant_itself_is_shown_to_its_frame() -> None:
     def author() -> None:
-        failures.describe(ValueError())
+        failures.in_short(None)  # type: ignore[arg-type]
 
-    error = escaped(author)
-    monkeypatch.undo()
+    shown = failures.describe(escaped(author))["traceback"]
 
-    shown = failures.describe(error)["traceback"]
     assert "in author" in shown
-    assert "in describe" in shown
+    assert "in in_short" in shown
 
 
 def test_where_no_frame_would_be_left_all_are_shown() -> None:
@@ -285,3 +315,130 @@ def test_where_no_frame_would_be_left_all_are_shown() -> None:
     error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
 
     assert "in decode_call" in failures.describe(error)["traceback"]
+
+
+# --- Whatever an exception is made of
+
+
+def test_errors_that_led_to_each_other_in_two_ways_are_described() -> None:
+    def clean_up_and_tell() -> None:
+        try:
+            try:
+                raise failed_task()
+            except TaskFailed:
+                raise ValueError("in between")  # noqa: B904
+        except ValueError:
+            try:
+                raise KeyError("of the clean-up")
+            except KeyError as error:
+                found = error
+            raise OrderFailed("o7") from found
+
+    described = failures.describe(escaped(clean_up_and_tell))
+
+    assert (described["type"], described["message"]) == ("OrderFailed", "o7")
+    assert described["cause"]["function"] == "charge"
+    for once in ("ValueError: in between", "KeyError: 'of the clean-up'", "OrderFailed: o7"):
+        assert described["traceback"].count(once) == 1, described["traceback"]
+    assert "Declined" not in described["traceback"]
+
+
+def test_a_group_of_errors_that_led_to_each_other_is_described() -> None:
+    def clean_up_and_tell() -> None:
+        try:
+            try:
+                raise failed_task()
+            except TaskFailed:
+                raise ValueError("first")  # noqa: B904
+        except ValueError as first:
+            try:
+                raise KeyError("second")
+            except KeyError as second:
+                raise ExceptionGroup("both", [first, second])  # noqa: B904
+
+    described = failures.describe(escaped(clean_up_and_tell))
+
+    assert described["message"] == "both (2 sub-exceptions): ValueError: first; KeyError: 'second'"
+    assert described["cause"]["function"] == "charge"
+    assert "Declined" not in described["traceback"]
+
+
+def deep_group() -> BaseException:
+    error: Exception = ValueError("at the bottom")
+    for _ in range(5000):
+        error = ExceptionGroup("g", [error])
+    return error
+
+
+def long_chain() -> BaseException:
+    error: BaseException = ValueError("first")
+    for number in range(5000):
+        following = ValueError(number)
+        following.__context__ = error
+        error = following
+    return error
+
+
+class OddText(str):
+    def replace(self, *args: Any) -> str:
+        raise ValueError
+
+    def __len__(self) -> int:
+        raise ValueError
+
+
+class Exits(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Odd(Exception):
+    def __str__(self) -> str:
+        return OddText("odd")
+
+
+class Closed(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:
+        raise ValueError
+
+
+class Rootless(Exception):
+    @property
+    def __cause__(self) -> Any:  # type: ignore[override]
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "message"),
+    [
+        (deep_group(), "ExceptionGroup", "ValueError: at the bottom"),
+        (long_chain(), "ValueError", "4999"),
+        (Exits(), "Exits", "<Exits whose text cannot be read>"),
+        (Odd(), "Odd", "odd"),
+        (Closed("m", [ValueError()]), "Closed", ""),
+        (Rootless("r"), "Rootless", "r"),
+        (TaskFailed("\ud800", "r"), "?", "r"),
+        (type("\u00e4" * 5000, (Exception,), {})("m"), "\u00e4", "m"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_any_exception_is_described_and_can_be_stored(
+    error: BaseException, name: str, message: str
+) -> None:
+    described = failures.describe(error)
+
+    stored = msgspec.json.decode(msgspec.json.encode(described))
+    assert stored["type"].startswith(name)
+    assert message in stored["message"]
+    assert len(stored["type"]) < 1000
+    assert isinstance(stored["traceback"], str)
+
+
+def test_whoever_interrupts_is_not_kept_waiting_by_an_exception() -> None:
+    class Slow(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        failures.describe(Slow())

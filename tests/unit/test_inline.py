@@ -16,10 +16,12 @@ from currant import (
     TaskFailed,
     continue_as_new,
     get_version,
+    heartbeat,
     info,
     now,
     side_effect,
     task,
+    task_info,
     uuid4,
     wait_condition,
     wait_for_signal,
@@ -265,17 +267,77 @@ async def test_a_workflow_knows_about_itself() -> None:
     assert found[0] == 4
 
 
-def test_threads_of_tasks_are_no_part_of_the_workflow() -> None:
+@pytest.mark.parametrize(
+    "asked", [info, now, lambda: continue_as_new(1), lambda: side_effect(dict)]
+)
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_tasks_are_no_part_of_the_workflow(asked: Any, is_async: bool) -> None:
     @task(name="inline.asks")
-    def asks() -> str:
-        return info().id
+    def asks() -> None:
+        asked()
+
+    @task(name="inline.asks_too")
+    async def asks_too() -> None:
+        asked()
 
     @workflow
     async def flow() -> None:
-        await asks.run()
+        await (asks_too.run() if is_async else asks.run())
 
     with pytest.raises(TaskFailed, match="NotInWorkflow"):
-        asyncio.run(flow())
+        await flow()
+
+
+async def test_a_task_knows_about_itself_and_runs_others_in_place() -> None:
+    @task(name="inline.knows")
+    async def knows() -> list[Any]:
+        heartbeat(3)
+        return [task_info().function, task_info().attempt, await double.run(2)]
+
+    @task(name="inline.knows_too")
+    def knows_too() -> str:
+        return task_info().function
+
+    @workflow
+    async def flow() -> list[Any]:
+        return [*await knows.run(), await knows_too.run()]
+
+    assert await flow() == ["inline.knows", 1, 4, "inline.knows_too"]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError("x"), SystemExit(3)])
+async def test_whatever_a_task_raises_it_has_failed(error: BaseException) -> None:
+    @task(name="inline.odd")
+    async def odd() -> None:
+        raise error
+
+    @workflow
+    async def flow() -> str:
+        with pytest.raises(TaskFailed) as caught:
+            await odd.run()
+        return caught.value.type
+
+    assert await flow() == type(error).__name__
+
+
+async def test_a_workflow_that_is_cancelled_is_cancelled_in_its_task() -> None:
+    begun = asyncio.Event()
+
+    @task(name="inline.slow")
+    async def slow() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    @workflow
+    async def flow() -> None:
+        await slow.run()
+
+    running = asyncio.create_task(flow())  # type: ignore[var-annotated, arg-type]
+    await begun.wait()
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 @pytest.mark.parametrize("wrong", ["", 3])
@@ -313,18 +375,24 @@ async def test_children_continue_too() -> None:
     assert await parent() == [[3, 3], [4, 4]]
 
 
-async def test_what_continues_is_the_workflow_that_was_called() -> None:
-    @workflow(name="inline.helper")
-    async def helper(left: int) -> None:
-        continue_as_new(left - 1)
-
-    @workflow(name="inline.main")
-    async def main(left: int) -> str:
+async def test_a_workflow_that_another_calls_continues_with_its_own_arguments() -> None:
+    @workflow(name="inline.inner")
+    async def inner(left: int, text: str = "") -> str:
         if left:
-            await helper(left)
-        return info().function
+            continue_as_new(left - 1, text + "x")
+        return text
 
-    assert await main(3) == "inline.main"
+    @workflow(name="inline.outer")
+    async def outer(text: str) -> str:
+        if text == "first":
+            async with asyncio.TaskGroup() as group:
+                parts = [group.create_task(inner(left)) for left in (1, 2)]
+                await inner(5)
+            assert [part.result() for part in parts] == ["x", "xx"]
+            continue_as_new("again")
+        return f"{text} {await inner(3)}"
+
+    assert await outer("first") == "again xxx"
 
 
 async def test_arguments_that_do_not_fit_fail_at_the_call() -> None:

@@ -25,8 +25,8 @@ def start(request: pytest.FixtureRequest) -> Iterator[Start]:
     """
     runs: list[Run] = []
 
-    def begin(workflow: Workflow, *args: Any) -> Run:
-        run = Run(workflow, *args, replay_always=request.param)
+    def begin(workflow: Workflow, *args: Any, **how: Any) -> Run:
+        run = Run(workflow, *args, replay_always=request.param, **how)
         runs.append(run)
         return run
 

@@ -41,10 +41,17 @@ def new_instance(
     run_id: UUID = RUN_ID,
     first_event: int = 1,
     strict: bool = False,
+    largest: int | None = None,
 ) -> Instance:
     """A run in memory that nothing has happened to yet."""
     info = RunInfo(id=run_id, function=workflow.__name__, created_at=START, first_event=first_event)
-    return Instance(info, lambda: workflow(*copy.deepcopy(args)), json.dumps, strict=strict)
+    return Instance(
+        info,
+        lambda: workflow(*copy.deepcopy(args)),
+        json.dumps,
+        strict=strict,
+        largest=largest,
+    )
 
 
 # What the tests have started, for conftest.py to close.
@@ -56,6 +63,7 @@ class Run:
 
     Args:
         replay_always: forget the instance before every event, so that each one is a replay.
+        largest: bytes that a value may have; may be changed under way.
 
     Attributes:
         history: of the current run.
@@ -64,8 +72,14 @@ class Run:
     """
 
     def __init__(
-        self, workflow: Workflow, *args: Any, replay_always: bool = False, run_id: UUID = RUN_ID
+        self,
+        workflow: Workflow,
+        *args: Any,
+        replay_always: bool = False,
+        run_id: UUID = RUN_ID,
+        largest: int | None = None,
     ) -> None:
+        self.largest = largest
         self.workflow = self._first_workflow = workflow
         self.args = self._first_args = args
         self.run_id = run_id
@@ -75,7 +89,7 @@ class Run:
         self.past: list[list[Step]] = []
         self.open: dict[int, Command] = {}
         self.replay_always = replay_always
-        self.instance = new_instance(workflow, *args, run_id=run_id)
+        self.instance = new_instance(workflow, *args, run_id=run_id, largest=largest)
         started.append(self)
         self._apply("started", payload=started_payload(1))
 
@@ -210,7 +224,12 @@ class Run:
         first = self.first_event if run is None else run[0].event.number
         args = self._args_of(first)
         return new_instance(
-            self.workflow, *args, run_id=self.run_id, first_event=first, strict=strict
+            self.workflow,
+            *args,
+            run_id=self.run_id,
+            first_event=first,
+            strict=strict,
+            largest=self.largest,
         )
 
     def _args_of(self, first_event: int) -> Any:

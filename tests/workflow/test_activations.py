@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from currant import definitions, models, task, workflow
+from currant import activations, definitions, models, task, workflow
 from currant.activation import RunningActivation
 from currant.activations import Activations
 from currant.authoring import continue_as_new, wait_for_signal
@@ -357,7 +359,7 @@ def test_sizes_are_no_concern_of_a_replay() -> None:
 
     @workflow(name="activations.large")
     async def large() -> str:
-        first = await echo.run("x" * 1000)
+        first = await echo.run("x" * 3000)
         return await echo.run(first)
 
     first = claimed(large)
@@ -368,8 +370,8 @@ def test_sizes_are_no_concern_of_a_replay() -> None:
     )
     job = RunningActivation(again, large, None)
     job.history = history
-    # The limit has become smaller than what it had sent and was sent before.
-    activation = job.run(10)
+    # The limit has become smaller than what it had sent before.
+    activation = job.run(2000)
     assert job.instance is not None
     job.instance.close()
 
@@ -404,6 +406,20 @@ def test_function_that_raises_something_odd_blocks_and_no_thread_dies() -> None:
 
     assert activation.blocked == "MemoryError: no more"
     assert commands == []
+
+
+def test_fault_without_a_text_blocks_and_no_thread_dies() -> None:
+    class Mute(MemoryError):
+        def __str__(self) -> str:
+            raise SystemExit(3)
+
+    @workflow(name="activations.mute")
+    async def mute() -> None:
+        raise Mute
+
+    activation, _, _ = run(RunningActivation(claimed(mute), mute, None))
+
+    assert activation.blocked == "Mute: <Mute whose text cannot be read>"
 
 
 def test_run_that_waits_for_nothing_is_blocked_with_the_place() -> None:
@@ -550,6 +566,26 @@ async def test_workers_replay_strictly_where_a_setting_says_so(strict: bool) -> 
     await kept.close()
 
 
+async def test_what_has_not_been_answered_is_closed_too() -> None:
+    closed: list[str] = []
+
+    @workflow(name="activations.closable")
+    async def closable(name: str) -> None:
+        try:
+            await wait_for_signal("never")
+        finally:
+            closed.append(name)
+
+    kept = Kept()
+    await kept.activate(claimed(closable, args='{"name": "cached"}'))
+    kept.activations.start([claimed(closable, args='{"name": "unanswered"}', token=2)])
+    report = await kept.host.reports.get()
+    await kept.close()
+    kept.activations.settled(report, Word.ACCEPTED)
+
+    assert closed == ["cached", "unanswered"]
+
+
 async def test_activations_of_one_claim_share_a_thread(counting: Any) -> None:
     kept = Kept()
     hops: list[Any] = []
@@ -568,3 +604,135 @@ async def test_activations_of_one_claim_share_a_thread(counting: Any) -> None:
 
     assert [report.token for report in reports] == [*range(20)]
     assert seen == 1
+
+
+# --- code that blocks where no exception reaches it
+
+
+class Gate:
+    """Somewhere to hang until it is opened, whatever is thrown at who hangs."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self._opened = threading.Event()
+
+    def wait(self) -> None:
+        self.entered.set()
+        while not self._opened.is_set():
+            with suppress(BaseException):
+                self._opened.wait()
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    made = Gate()
+    yield made
+    made.open()
+
+
+@pytest.fixture
+def hanging(gate: Gate) -> Any:
+    @workflow(name="activations.hanging")
+    async def hanging() -> None:
+        gate.wait()
+
+    return hanging
+
+
+@pytest.fixture
+def hanging_at_its_end(gate: Gate) -> Any:
+    @workflow(name="activations.hanging_at_its_end")
+    async def hanging_at_its_end() -> None:
+        try:
+            await wait_for_signal("never")
+        finally:
+            gate.wait()
+
+    return hanging_at_its_end
+
+
+@contextmanager
+def no_patience(kept: Kept) -> Iterator[None]:
+    """What runs too long is stopped at once."""
+    usual = kept.activations._settings
+    kept.activations._settings = replace(
+        usual, worker_deadlock_warning=0.001, worker_deadlock_timeout=0.001
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(activations, "_INTERRUPT_GRACE", 0.0)
+        yield
+    kept.activations._settings = usual
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def others_run(kept: Kept, function: Any) -> None:
+    for token in range(10, 20):
+        one = claimed(function, args='{"left": 0}', token=token)
+        report = await asyncio.wait_for(kept.activate(one), 10)
+        assert report.blocked is None
+        await until(lambda: not kept.activations._closing)
+
+
+async def test_code_that_cannot_be_stopped_keeps_nobody_from_running(
+    gate: Gate, hanging: Any, counting: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Kept()
+    kept.activations.start([claimed(hanging)])
+    await asyncio.to_thread(gate.entered.wait)
+    with no_patience(kept):
+        report = await asyncio.wait_for(kept.host.reports.get(), 10)
+        assert "could not be stopped; it was at" in report.blocked
+        kept.activations.settled(report, Word.ACCEPTED)
+
+    await others_run(kept, counting)
+    assert (kept.activations._hung, kept.activations.hung) == (1, 0)
+    assert "blocks where it cannot be stopped" in caplog.text
+    gate.open()
+    await until(lambda: not kept.activations._hung)
+    await others_run(kept, counting)
+    await until(lambda: not kept.activations._drainers)
+    await kept.close()
+
+
+async def test_clean_up_that_cannot_be_stopped_keeps_nobody_from_running(
+    gate: Gate, hanging_at_its_end: Any, counting: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Kept(0)
+    await kept.activate(claimed(hanging_at_its_end))
+    await asyncio.to_thread(gate.entered.wait)
+
+    await others_run(kept, counting)
+    with no_patience(kept):
+        await until(lambda: kept.activations._hung == 1)
+    await others_run(kept, counting)
+    assert "while it was to clean up" in caplog.text
+    gate.open()
+    await until(lambda: not kept.activations._hung and not kept.activations._drainers)
+    await kept.close()
+
+
+async def test_when_too_many_threads_hang_it_says_so(
+    gate: Gate, hanging: Any, counting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(activations, "_MOST_HUNG", 2)
+    kept = Kept()
+    for token in range(3):
+        assert not kept.activations.hung
+        gate.entered.clear()
+        kept.activations.start([claimed(hanging, token=token)])
+        await asyncio.to_thread(gate.entered.wait)
+        with no_patience(kept):
+            kept.activations.settled(await kept.host.reports.get(), Word.ACCEPTED)
+            await until(lambda count=token + 1: kept.activations._hung == count)  # type: ignore[misc]
+
+    assert kept.activations.hung == 3
+    await others_run(kept, counting)
+    await kept.close()

@@ -272,3 +272,40 @@ def test_task_group_in_a_cancelled_workflow(start: Start) -> None:
     assert run.short == [
         "task 1 a", "task 2 b", "task 3 c", "cancel 1", "cancel 3", "task 4 clean", "cancelled",
     ]  # fmt: skip
+
+
+def test_cancellation_that_is_raised_again_as_a_group_ends_it_as_cancelled(start: Start) -> None:
+    async def workflow() -> Any:
+        try:
+            await step("long")
+        except* asyncio.CancelledError:
+            await step("clean up")
+            raise
+
+    run = start(workflow)
+    run.cancel("no longer needed")
+    run.complete("clean up")
+
+    assert run.short == ["task 1 long", "cancel 1", "task 2 clean up", "cancelled"]
+    assert run.error == {"type": "Cancelled", "message": "no longer needed"}
+
+
+def test_group_with_a_failure_in_it_fails_what_was_to_be_cancelled(start: Start) -> None:
+    async def workflow() -> Any:
+        try:
+            await step("long")
+        except* asyncio.CancelledError as group:
+            raise BaseExceptionGroup("both", [group, ValueError("of the clean-up")]) from None
+
+    run = start(workflow)
+    run.cancel()
+
+    assert run.short == ["task 1 long", "cancel 1", "fail"]
+    assert "of the clean-up" in run.error["message"]
+
+
+def test_cancellations_that_nobody_asked_for_are_a_failure(start: Start) -> None:
+    async def workflow() -> Any:
+        raise BaseExceptionGroup("own", [asyncio.CancelledError(), asyncio.CancelledError()])
+
+    assert start(workflow).short == ["fail"]

@@ -1,6 +1,7 @@
 """How runs end badly: failures are the workflow's, faults are the deployment's."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -45,6 +46,44 @@ def test_failed_task_shows_the_same_traceback_to_every_replay(start: Start) -> N
 
     assert run.result[1] == "Traceback …\n  in charge"
     assert run.payload(2)["args"] == run.result[1:]
+
+
+def test_exception_with_two_that_led_to_it_fails_the_workflow(start: Start) -> None:
+    async def workflow() -> None:
+        try:
+            try:
+                await step("a")
+            except TaskFailed:
+                raise ValueError("in between")  # noqa: B904
+        except ValueError:
+            try:
+                raise KeyError("of the clean-up")
+            except KeyError as error:
+                found = error
+            raise RuntimeError("both") from found
+
+    run = start(workflow)
+    run.fail("a", "Declined", "no cover")
+
+    assert (run.error["type"], run.error["message"]) == ("RuntimeError", "both")
+    assert run.error["cause"]["type"] == "Declined"
+
+
+def test_exception_that_cannot_be_looked_into_blocks_with_a_reason() -> None:
+    class Closed(ExceptionGroup[Exception]):
+        @property
+        def exceptions(self) -> Any:
+            raise ValueError("closed")
+
+    async def workflow() -> None:
+        await step("a")
+        raise Closed("m", [ValueError()])
+
+    run = Run(workflow)
+    with pytest.raises(ValueError, match="closed"):
+        run.complete("a")
+    with pytest.raises(RuntimeError, match="takes no more events"):
+        run.signal("b")
 
 
 def test_exception_that_escapes_fails_the_workflow(start: Start) -> None:
@@ -232,6 +271,63 @@ def test_return_wins_over_background_tasks(start: Start, caplog: pytest.LogCaptu
     assert [r.getMessage().split(": ")[0] for r in caplog.records] == [
         f"workflow workflow {RUN_ID} has ended, and with it tasks that it did not await"
     ]
+
+
+@pytest.mark.parametrize("is_code", [True, False])
+def test_what_a_failed_gather_leaves_is_named_if_it_has_code_to_clean_up(
+    start: Start, caplog: pytest.LogCaptureFixture, is_code: bool
+) -> None:
+    async def packed() -> None:
+        await step("b")
+
+    async def workflow() -> Any:
+        await asyncio.gather(step("a"), packed() if is_code else step("b"))
+
+    run = start(workflow)
+    run.fail("a")
+
+    assert run.short[-1] == "fail"
+    assert [r.getMessage().split(" at ")[0] for r in caplog.records] == is_code * [
+        f"workflow workflow {RUN_ID} has ended, and with it tasks that it did not await: Task-3"
+    ]
+
+
+@pytest.mark.parametrize("how", ["gather", "task", "task group"])
+def test_failures_that_were_seen_are_not_kept(how: str) -> None:
+    async def workflow() -> Any:
+        for _ in range(500):
+            if how == "gather":
+                await asyncio.gather(step("a"), return_exceptions=True)
+            elif how == "task":
+                with contextlib.suppress(TaskFailed):
+                    await asyncio.create_task(step("a"))
+            else:
+                with contextlib.suppress(ExceptionGroup):
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(step("a"))
+
+    run = Run(workflow)
+    for _ in range(300):
+        run.fail("a")
+
+    assert len(run.instance.loop._failed) <= 64
+
+
+def test_failures_that_nobody_sees_are_all_told_in_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def workflow() -> Any:
+        tasks = [asyncio.create_task(step("a")) for _ in range(200)]
+        await step("b")
+        await asyncio.gather(*tasks[:50], return_exceptions=True)
+
+    run = Run(workflow)
+    for _ in range(200):
+        run.fail("a")
+    run.complete("b")
+
+    assert run.short[-1] == "complete"
+    assert sum("which nobody awaited" in r.getMessage() for r in caplog.records) == 150
 
 
 def test_exception_nobody_awaits_is_logged_once(

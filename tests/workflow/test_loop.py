@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import random
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -326,3 +327,50 @@ def test_thousands_of_tasks_at_once() -> None:
         run.complete(number, 1)
 
     assert run.result == 2000
+
+
+def test_lock_that_two_runs_share_is_refused_where_it_would_reach_into_the_other() -> None:
+    lock = asyncio.Lock()
+
+    async def workflow(name: str) -> Any:
+        async with lock:
+            await step(name)
+
+    one = Run(workflow, "one")
+    other = Run(workflow, "other", run_id=UUID(int=7))
+    assert other.instance.blocked is not None
+    one.complete("one")
+
+    assert one.error["type"] == "NotAllowedInWorkflow"
+    assert "inside of the workflow that uses them" in one.error["message"]
+    assert other.short == []
+
+
+def test_thread_cannot_reach_into_a_run() -> None:
+    refused: list[str] = []
+    futures: list[asyncio.Future[int]] = []
+
+    async def workflow() -> Any:
+        futures.append(asyncio.get_running_loop().create_future())
+        await asyncio.gather(step("a"), futures[0])
+
+    run = Run(workflow)
+    loop = run.instance.loop
+
+    def reach_in() -> None:
+        for reach in (
+            lambda: futures[0].set_result(3),
+            lambda: loop.call_soon(print),
+            lambda: loop.call_later(1, print),
+        ):
+            with pytest.raises(NotAllowedInWorkflow, match="reached into from outside") as caught:
+                reach()
+            refused.append(str(caught.value))
+
+    thread = threading.Thread(target=reach_in)
+    thread.start()
+    thread.join()
+
+    assert len(refused) == 3
+    run.complete("a")
+    assert run.short == ["task 1 a"]

@@ -4,11 +4,13 @@ What is expected here is what plain asyncio does on Python 3.13.
 """
 
 import asyncio
+from asyncio import tasks as asyncio_tasks
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from currant.workflow import substitutes
 from tests.workflow.support import Run, step
 
 Start = Callable[..., Run]
@@ -226,3 +228,15 @@ def _notify(condition: Any) -> None:
             condition.notify()
 
     condition.task = asyncio.ensure_future(notify())
+
+
+def test_what_newer_versions_have_in_c_is_replaced_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def replacement() -> None: ...
+
+    for module in (asyncio_tasks, asyncio):
+        monkeypatch.setattr(module, "native", len, raising=False)
+
+    substitutes._redirect("native", replacement)
+
+    assert substitutes.original("native") is len
+    assert asyncio_tasks.native is asyncio.native is replacement  # type: ignore[attr-defined]

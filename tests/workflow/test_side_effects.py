@@ -12,7 +12,7 @@ import pytest
 from currant.errors import EncodingError, NonDeterminism, NotInWorkflow, SideEffectFailed
 from currant.workflow import api
 from currant.workflow.history import Event, started_payload
-from currant.workflow.logs import ReplayFilter
+from currant.workflow.logs import ReplayFilter, silence_replays
 from tests.workflow.conftest import Start
 from tests.workflow.support import START, Run, child, new_instance, step
 
@@ -275,6 +275,33 @@ def test_it_may_log_and_does_so_once() -> None:
     logger.removeHandler(handler)
 
     assert shown == ["looking"]
+
+
+def test_handlers_that_there_are_can_be_told_to_be_silent() -> None:
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            shown.append(record.getMessage())
+
+    shown: list[str] = []
+    handler = Shown()
+    logger = logging.getLogger("shop.orders")
+    logger.addHandler(handler)
+    silence_replays()
+    silence_replays()
+
+    async def workflow() -> Any:
+        logger.warning("begins")
+        await step("a")
+        logger.warning("goes on")
+
+    run = Run(workflow, replay_always=True)
+    run.complete("a")
+    run.crash()
+    logger.warning("outside")
+    logger.removeHandler(handler)
+
+    assert shown == ["begins", "goes on", "outside"]
+    assert len(handler.filters) == 1
 
 
 # --- code that does not follow its history

@@ -1,6 +1,7 @@
 """Signals reach exactly one waiter each, in order."""
 
 import asyncio
+import contextlib
 import json
 from datetime import timedelta
 from typing import Any
@@ -294,3 +295,44 @@ def test_ids_given_at_once_agree_with_the_numbers_stored(
     queued = [command for command in run.commands if command.kind == "queue"]
     assert run.result == [json.loads(command.payload or "")["id"] for command in queued]
     assert len({c.number for c in run.commands if c.number}) == len(run.commands) - 1
+
+
+def test_names_that_are_used_once_are_not_kept(start: Start) -> None:
+    async def workflow() -> Any:
+        for number in range(100):
+            await wait_for_signal(f"reply {number}")
+            with contextlib.suppress(TimeoutError):
+                await wait_for_signal(f"never {number}", timeout=1)
+        return await wait_for_signal("early")
+
+    run = start(workflow)
+    run.signal("early", "kept")
+    for number in range(100):
+        run.signal(f"reply {number}")
+        run.fire()
+        assert len(run.instance.mailboxes._by_name) <= 2
+
+    assert run.result == "kept"
+
+
+def test_who_waits_for_a_name_that_was_just_let_go_gets_its_signal(start: Start) -> None:
+    async def workflow() -> Any:
+        seen: list[Any] = []
+
+        async def one(letter: str) -> None:
+            seen.append([letter, await wait_for_signal("x")])
+            if letter == "a":
+                group.create_task(one("c"))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(one("a"))
+            await step("between")
+            group.create_task(one("b"))
+        return seen
+
+    run = start(workflow)
+    run.complete("between")
+    for number in range(3):
+        run.signal("x", number)
+
+    assert run.result == [["a", 0], ["b", 1], ["c", 2]]

@@ -1,6 +1,7 @@
 """A run that leaves memory is closed in order, and asks for nothing more."""
 
 import asyncio
+import contextvars
 import gc
 import logging
 from collections.abc import AsyncIterator
@@ -309,3 +310,39 @@ def test_closed_run_takes_no_more_events() -> None:
 
     with pytest.raises(RuntimeError, match="takes no more events"):
         run.complete("a")
+
+
+def test_each_task_is_closed_in_its_own_context() -> None:
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="none")
+    seen: list[str] = []
+
+    async def child(own: str) -> None:
+        token = name.set(own)
+        try:
+            await step(own)
+        finally:
+            seen.append(name.get())
+            name.reset(token)
+            seen.append(name.get())
+
+    async def workflow() -> Any:
+        name.set("main")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child("a"))
+            group.create_task(child("b"), context=contextvars.Context())
+
+    closed(workflow)
+
+    assert seen == ["a", "main", "b", "none"]
+
+
+def test_places_are_told_of_tasks_without_code_of_the_user() -> None:
+    async def workflow() -> Any:
+        await asyncio.gather(step("a"), asyncio.Event().wait())
+
+    run = Run(workflow)
+
+    main, one, other = teardown.whereabouts(run.instance.loop.tasks).split(", Task-")
+    assert main.startswith("Task-1 at test_teardown.py:")
+    assert one.startswith("2 (a.run, begun at test_teardown.py:")
+    assert other.startswith("3 (Event.wait, begun at test_teardown.py:")
