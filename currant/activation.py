@@ -113,6 +113,9 @@ class RunningActivation:
             return blocked_activation(claimed, instance.blocked)
         if instance.finished:
             self.end = commands[-1]
+            unread = instance.mailboxes.unread_events()
+            if unread and self.end.kind != "continue_as_new":
+                options["unread"] = unread
         else:
             options["waits_for"] = instance.waiting_for()
         return models.Activation(

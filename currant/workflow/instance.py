@@ -349,7 +349,7 @@ class Instance:
                 if intent is not None and intent.answer is not None:
                     intent.answer(event)
             case "signal_received":
-                self.mailboxes.deliver(event.name or "", event.payload or "null")
+                self.mailboxes.deliver(event.name or "", event.payload or "null", event.number)
             case "started":
                 self._start(event)
             case "cancel_requested":

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -11,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class _Unread(NamedTuple):
-    """A signal that nobody has taken yet; `place` is its place among those of all names."""
+    """A signal that nobody has taken yet; `event` is the number under which it came."""
 
-    place: int
+    event: int
     payload: str
 
 
@@ -38,7 +39,7 @@ class Mailbox:
         """Whether there is neither a signal nor anybody who waits for one."""
         return not self.unread and not self._waiters
 
-    def deliver(self, payload: str, place: int) -> None:
+    def deliver(self, payload: str, event: int) -> None:
         """A signal has come."""
         while self._waiters:
             waiter = self._waiters.popleft()
@@ -47,7 +48,7 @@ class Mailbox:
                 # nothing can cancel it between now and then, and lose the signal.
                 waiter.set_result(payload)
                 return
-        self.unread.append(_Unread(place, payload))
+        self.unread.append(_Unread(event, payload))
 
     async def receive(self, loop: "WorkflowLoop", timeout: float | None) -> str:
         """Take the oldest signal, waiting for it if need be.
@@ -70,9 +71,10 @@ class Mailbox:
                 timer.cancel()
 
 
-class _Carried(msgspec.Struct):
+class _Carried(msgspec.Struct, omit_defaults=True):
     name: str
     payload: msgspec.Raw
+    event: int = 0
 
 
 _carried = msgspec.json.Decoder(list[_Carried])
@@ -81,11 +83,10 @@ _carried = msgspec.json.Decoder(list[_Carried])
 class Mailboxes:
     """The mailboxes of a run, one for each name."""
 
-    __slots__ = ("_by_name", "_places")
+    __slots__ = ("_by_name",)
 
     def __init__(self) -> None:
         self._by_name: dict[str, Mailbox] = {}
-        self._places = 0
 
     async def receive(self, name: str, loop: "WorkflowLoop", timeout: float | None) -> str:
         """Take the oldest signal of a name, waiting for it if need be; see `Mailbox.receive`."""
@@ -102,10 +103,9 @@ class Mailboxes:
         """The names of signals that are waited for."""
         return [name for name, mailbox in self._by_name.items() if mailbox.is_awaited]
 
-    def deliver(self, name: str, payload: str) -> None:
-        """A signal has come."""
-        self._places += 1
-        self._of(name).deliver(payload, self._places)
+    def deliver(self, name: str, payload: str, event: int) -> None:
+        """A signal has come, as the event of that number."""
+        self._of(name).deliver(payload, event)
 
     def _of(self, name: str) -> Mailbox:
         if name not in self._by_name:
@@ -114,15 +114,20 @@ class Mailboxes:
 
     def unread(self) -> str:
         """What nobody has taken, oldest first, as the JSON that `take_over` takes."""
-        unread: list[Any] = [
-            (signal.place, _Carried(name, msgspec.Raw(signal.payload.encode())))
+        left = [
+            _Carried(name, msgspec.Raw(signal.payload.encode()), signal.event)
             for name, mailbox in self._by_name.items()
             for signal in mailbox.unread
         ]
-        ordered = [carried for _, carried in sorted(unread, key=lambda each: each[0])]
-        return msgspec.json.encode(ordered).decode()
+        return msgspec.json.encode(sorted(left, key=attrgetter("event"))).decode()
+
+    def unread_events(self) -> list[int]:
+        """The numbers of the events that brought what nobody has taken."""
+        return sorted(
+            signal.event for mailbox in self._by_name.values() for signal in mailbox.unread
+        )
 
     def take_over(self, signals: str | bytes) -> None:
-        """Deliver what an earlier run has left."""
+        """Deliver what an earlier run has left, under the numbers of its events."""
         for signal in _carried.decode(signals):
-            self.deliver(signal.name, bytes(signal.payload).decode())
+            self.deliver(signal.name, bytes(signal.payload).decode(), signal.event)

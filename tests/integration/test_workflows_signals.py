@@ -15,6 +15,7 @@ from currant import (
     ExecutionNotFound,
     Handle,
     Status,
+    continue_as_new,
     send_signal,
     send_signal_sync,
     wait_condition,
@@ -251,3 +252,27 @@ async def test_a_condition_over_what_signals_brought(
     await handle.signal("vote", {"by": "c", "yes": False})
 
     assert await handle.result(timeout=10) == {"a": True, "b": True, "c": False}
+
+
+@pytest.mark.parametrize("is_continued", [False, True], ids=["one run", "continued"])
+async def test_what_a_workflow_took_in_and_never_read_goes_to_the_next(
+    work: StartWorker, cache: int, database: Database, is_continued: bool
+) -> None:
+    @workflow(queue="flows", name="reads_one")
+    async def reads_one(again: bool = is_continued) -> int:
+        await asyncio.sleep(0.01)  # by then both signals have been applied
+        if again:
+            continue_as_new(False)
+        return await wait_for_signal("item", type=int)
+
+    keyed = reads_one.options(key="o7")
+    for number in (1, 2, 3):
+        await keyed.queue_and_signal("item", number)
+    assert executions(database) == 1
+
+    work("flows", worker_workflow_cache=cache)
+    await database.eventually("select count(*) = 3 from currant.outcomes")
+
+    results = database.rows("select result from currant.outcomes order by finished_at")
+    assert [row.result for row in results] == [1, 2, 3]
+    assert database.value("select count(*) from currant.inbox") == 0

@@ -231,7 +231,7 @@ def test_signals_go_from_run_to_run(collecting: Any) -> None:
     assert command["event"] == 4
     assert command["payload"] == {
         "args": {"seen": [1]},
-        "signals": [{"name": "number", "payload": 2}],
+        "signals": [{"name": "number", "payload": 2, "event": 3}],
     }
     two = claimed(
         collecting,

@@ -88,9 +88,9 @@ def test_command_tells_arguments_unread_signals_and_place(start: Start) -> None:
     assert json.loads(command.payload or "") == {
         "args": [False],
         "signals": [
-            {"name": "x", "payload": 1},
-            {"name": "y", "payload": {"z": None}},
-            {"name": "x", "payload": 2},
+            {"name": "x", "payload": 1, "event": 2},
+            {"name": "y", "payload": {"z": None}, "event": 3},
+            {"name": "x", "payload": 2, "event": 4},
         ],
     }
 
