@@ -129,5 +129,6 @@ class Mailboxes:
 
     def take_over(self, signals: str | bytes) -> None:
         """Deliver what an earlier run has left, under the numbers of its events."""
-        for signal in _carried.decode(signals):
-            self.deliver(signal.name, bytes(signal.payload).decode(), signal.event)
+        left = _carried.decode(signals)
+        for place, signal in enumerate(left, start=-len(left)):
+            self.deliver(signal.name, bytes(signal.payload).decode(), signal.event or place)

@@ -48,6 +48,8 @@ def differences(event: Event, run: UUID, made: Intent, recorded: Recorded) -> Di
         wanted, given = expected.get(part, _NOTHING), produced.get(part, _NOTHING)
         if part == "error":
             wanted, given = _without_traceback(wanted), _without_traceback(given)
+        if part == "signals":
+            wanted, given = _without_events(wanted), _without_events(given)
         if wanted != given:
             texts = _between(part, _revealed(wanted), _revealed(given))
             (found.notes if part in _NOTED else found.wrong).extend(texts)
@@ -92,6 +94,13 @@ def _without_traceback(error: Any) -> Any:
         return error
     rest = {name: value for name, value in error.items() if name != "traceback"}
     return {**rest, "cause": _without_traceback(rest.get("cause"))}
+
+
+def _without_events(signals: Any) -> Any:
+    """What a run leaves to the next; where it came from follows from that and its history."""
+    if not isinstance(signals, list):
+        return signals
+    return [{name: value for name, value in each.items() if name != "event"} for each in signals]
 
 
 def _short(value: Any) -> str:
