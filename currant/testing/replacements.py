@@ -233,7 +233,7 @@ def _check_fit(function: AnyFunction, fn: Callable[..., Any]) -> None:
         )
     try:
         taken = inspect.signature(fn)
-    except ValueError:  # one written in C may not say
+    except (TypeError, ValueError):  # one written in C, or a mock, may not say
         return
     wanted = inspect.signature(function.fn)
     for args, kwargs in _shapes(wanted):

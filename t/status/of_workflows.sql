@@ -6,7 +6,7 @@ begin;
 
 select plan(23);
 
-set local timezone = 'utc';
+set local timezone = 'GMT';
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('flows') as worker \gset
 create function test.line(id uuid) returns text language sql as $$
