@@ -116,4 +116,49 @@ create type currant._taken as (
     seqs bigint[]
 );
 
+-- Private: an activation that is to be committed. The first part is what was asked, the second what the asking says,
+-- the last what is known once it is accepted.
+create type currant._activation as (
+    n integer,
+    execution uuid,
+    token bigint,
+    loaded integer,
+    at timestamptz,
+    arrivals bigint[],
+    ended bigint[],
+    commands jsonb,
+    options jsonb,
+    kinds text[],
+    earliest integer,
+    latest integer,
+    last_command integer,
+    final jsonb,
+    begins boolean,
+    last_event integer,
+    is_armed boolean,
+    is_blocked boolean
+);
+
+-- Private: a command of a workflow, and the time of the event that caused it.
+create type currant._command as (
+    workflow_id uuid,
+    at timestamptz,
+    event integer,
+    n bigint,
+    kind text,
+    number integer,
+    name text,
+    source text,
+    payload jsonb
+);
+
+-- Private: how a workflow ends, under which lease.
+create type currant._end as (
+    execution_id uuid,
+    status text,
+    result jsonb,
+    error jsonb,
+    token bigint
+);
+
 commit;

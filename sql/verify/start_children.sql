@@ -4,6 +4,10 @@ begin;
 
 select 'currant._to_start(jsonb, boolean, boolean)'::regprocedure;
 
-select 'currant._start_children(uuid, uuid, text, jsonb[], timestamptz)'::regprocedure;
+select 'currant._policy_of_child(text, text, jsonb, text)'::regprocedure;
+
+select 'currant._resolve_children(currant._command[])'::regprocedure;
+
+select 'currant._start_children(currant._command[], uuid, text[], integer, timestamptz)'::regprocedure;
 
 rollback;
