@@ -20,7 +20,7 @@ import psycopg
 from currant import database, errors, models
 from currant.marks import Marks
 from currant.models import Report
-from currant.reports import calls_of, is_bad_data, replacement
+from currant.reports import calls_of, is_bad_data, leases_of, replacement
 
 _LOG = logging.getLogger("currant")
 
@@ -34,6 +34,8 @@ _NAP: Final = 0.005
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
+# After a claim that left slots free, workflows' tasks are taken without queueing for so long.
+_DIRECT_SECONDS: Final = 0.1
 
 
 class Worker(Protocol):
@@ -84,6 +86,7 @@ class Engine:
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
         self._poll_at = 0.0
+        self._direct_until = 0.0  # until then workflows' tasks need not queue
         self._declared_until = 0.0  # until then producers notify this worker
         self._tick_at = 0.0
         self._recover_at = 0.0
@@ -228,10 +231,12 @@ class Engine:
     ) -> int:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
-        batch = calls_of(self.worker_id, reports)
+        started = time.monotonic()
+        direct = self._direct_slots(reports, tasks) if started < self._direct_until else 0
+        tasks -= direct
+        batch = calls_of(self.worker_id, reports, (self._queues, direct) if direct else None)
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
         hints: dict[str, Any] = {}
-        started = time.monotonic()
         if tasks or workflows:
             hints = {"wait": wait} if wait else self._marks.hints(started)
             calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
@@ -248,14 +253,21 @@ class Engine:
             return 0
 
         self._failures = 0
-        self._settle_all(batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :])
-        if not (tasks or workflows):
-            return 0
-        claimed: list[models.Claimed] = answers[-1]
-        self._learn(claimed, tasks, workflows, hints, started)
+        claimed = self._settle_all(
+            batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :]
+        )
+        if tasks or workflows:
+            self._learn(answers[-1], tasks, workflows, hints, started)
+            claimed += answers[-1]
         if claimed:
             self._worker.start(claimed)
         return len(claimed)
+
+    @staticmethod
+    def _direct_slots(reports: Sequence[Report], tasks: int) -> int:
+        """How many slots are for the tasks that workflows ask for with these reports."""
+        asked = [one.tasks for one in reports if isinstance(one, models.Activation | models.Step)]
+        return min(sum(asked), tasks)
 
     def _learn(
         self,
@@ -278,6 +290,9 @@ class Engine:
             served = {one.queue for one in claimed}
             self._queues.sort(key=served.__contains__)
         taken = sum(one.kind == "task" for one in claimed)
+        if tasks:
+            # Nothing else waits for a slot, so what workflows ask for may have it at once.
+            self._direct_until = now + _DIRECT_SECONDS if taken < tasks else 0.0
         # A short claim has emptied the queues, as far as its marks let it see.
         self._hungry = taken == tasks > 0 or len(claimed) - taken == workflows > 0
         if not claimed and not is_full_scan:
@@ -290,12 +305,24 @@ class Engine:
 
     def _settle_all(
         self,
-        batch: Sequence[tuple[Sequence[Report], database.Call[list[str]]]],
-        answers: Sequence[Sequence[str]],
-    ) -> None:
-        for (reports, _), words in zip(batch, answers, strict=False):
+        batch: Sequence[tuple[Sequence[Report], database.Call[Any]]],
+        answers: Sequence[Sequence[str] | models.Stepped],
+    ) -> list[models.Claimed]:
+        """Hand out the answers; the tasks that began with them."""
+        started: list[models.Claimed] = []
+        for (reports, _), answer in zip(batch, answers, strict=False):
+            if isinstance(answer, models.Stepped):
+                words = answer.words
+                started += answer.started
+                steps = [one for one in reports if isinstance(one, models.Step)]
+                completions = [one for step in steps for one in step.completions]
+                for completion, word in zip(completions, answer.completed, strict=True):
+                    self._settle(completion, models.Word(word))
+            else:
+                words = list(answer)
             for report, word in zip(reports, words, strict=True):
                 self._settle(report, models.Word(word))
+        return started
 
     def _settle(self, report: Report, word: models.Word) -> None:
         if word is models.Word.BUSY:
@@ -303,7 +330,7 @@ class Engine:
             asyncio.get_running_loop().call_later(_BUSY_PAUSE, self._send_again, report.token)
             return
         self._beats.pop(report.token, None)
-        if isinstance(report, models.Failure | models.Activation):
+        if isinstance(report, models.Failure | models.Activation | models.Step):
             # It may have left something that is due before the next round of maintenance.
             self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
         self._worker.settled(report, word)
@@ -339,6 +366,12 @@ class Engine:
 
     def _replace(self, report: Report, reason: errors.CurrantError) -> None:
         """Report something storable in place of what was refused."""
+        if isinstance(report, models.Step):
+            # Which part of it was refused shows when it is sent, or computed, by itself.
+            self._worker.settled(report, models.Word.REFUSED)
+            for completion in report.completions:
+                self.report(completion)
+            return
         _LOG.error("the database refused a report on %s: %s", report.execution_id, reason)
         self._beats.pop(report.token, None)
         instead = replacement(report, reason)
@@ -390,7 +423,8 @@ class Engine:
             await self._register_anew()
             return
         stored = {one.token for one in leases}
-        reported = {report.token for report in self._outbox} | self._postponed.keys()
+        reported = {token for report in self._outbox for _, token in leases_of(report)}
+        reported |= self._postponed.keys()
         held = set(self._worker.held())
         for token in held - stored - reported:
             self._worker.lost(token)
@@ -412,7 +446,11 @@ class Engine:
         self._outbox.extend(self._postponed.values())
         self._postponed.clear()
         while self._outbox:
-            self._settle(self._outbox.popleft(), models.Word.LOST)
+            report = self._outbox.popleft()
+            if isinstance(report, models.Step):
+                for completion in report.completions:
+                    self._settle(completion, models.Word.LOST)
+            self._settle(report, models.Word.LOST)
         for token in list(self._worker.held()):
             self._worker.lost(token)
         await database.run(self._connection, database.register_worker(self._registration(new)))

@@ -2,7 +2,7 @@
 
 begin;
 
-select plan(66);
+select plan(68);
 
 create temporary table api (name text, arguments text, returns text, volatility text, roles text);
 

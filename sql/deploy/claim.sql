@@ -110,7 +110,8 @@ begin atomic
         case
             when w.first_event > 1 and w.last_event < w.first_event
                 then currant._continued(e.id, w.first_event) -> 'signals'
-        end
+        end,
+        l.command_number
     from unnest(_claimed.ids, _claimed.tokens, _claimed.ranks, _claimed.seqs)
         with ordinality as c (id, token, rank, seq, n)
     join currant.leases as l on l.execution_id = c.id and l.token = c.token and l.worker_id = _claimed.worker

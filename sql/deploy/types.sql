@@ -26,10 +26,11 @@ create type currant.claimed as (
     last_command integer,
     inbox jsonb,
     first_event integer,
-    carried jsonb
+    carried jsonb,
+    command_number integer
 );
 comment on type currant.claimed is
-'An execution that a worker holds a lease on. The last five are for workflows: how far its history goes, what has arrived since, in the order to apply it (a part of it if it is much; the rest comes with the next claim; claimed_at is the time of those events), and the event that its present run starts with: 1, unless it has continued as new. args are those of the present run; carried, only before its first event, are the signals that the run before had not read.';
+'An execution that a worker holds a lease on. The last is, of a task that a workflow asked for, the number of that command. The five before it are for workflows: how far its history goes, what has arrived since, in the order to apply it (a part of it if it is much; the rest comes with the next claim; claimed_at is the time of those events), and the event that its present run starts with: 1, unless it has continued as new. args are those of the present run; carried, only before its first event, are the signals that the run before had not read.';
 
 create type currant.history_entry as (
     event integer,
