@@ -100,6 +100,7 @@ class Activations:
         self._drains: set[asyncio.Future[bool]] = set()  # of every thread that has not come back
         self._hung = 0  # threads that were given up and have not come back
         self._is_flush_due = False
+        self._is_drain_due = False
         self._closing: deque[Instance] = deque()
         self._being_closed: dict[int, tuple[Instance, float]] = {}
         self._reader: psycopg.AsyncConnection[Any] | None = None
@@ -192,7 +193,10 @@ class Activations:
             return
         self._ahead[workflow] = job = Ahead(instance, completions)
         self._waiting.append(job)
-        self._drain()
+        if not self._is_drain_due:
+            # Many tasks end in one turn of the loop, and a thread takes all of them.
+            self._is_drain_due = True
+            self._loop.call_soon(self._drain_now)
 
     def _send_alone(self, completions: Iterable[Completed]) -> None:
         for one in completions:
@@ -365,6 +369,10 @@ class Activations:
         """See to it that a thread is at work on what waits."""
         if self._is_more_to_do and self._drainers == 0:
             self._add_drainer()
+
+    def _drain_now(self) -> None:
+        self._is_drain_due = False
+        self._drain()
 
     def _add_drainer(self) -> None:
         self._drainers += 1

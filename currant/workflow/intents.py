@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, ClassVar
 from uuid import UUID
@@ -27,6 +28,7 @@ def answer_to(future: asyncio.Future[Event]) -> Answer:
     return answer
 
 
+@lru_cache(maxsize=4096)
 def in_short(site: Site | None) -> str | None:
     """A site as people write it: `app.py:42`."""
     return None if site is None else f"{PurePath(site[0]).name}:{site[1]}"
