@@ -118,7 +118,10 @@ class Signature:
             if not given.keys().isdisjoint(kwargs):
                 return None
             given |= kwargs
-        if not self._required <= given.keys() <= self._signature.parameters.keys():
+            given = {name: given[name] for name in self._signature.parameters if name in given}
+            if len(given) < len(args) + len(kwargs):
+                return None
+        if not self._required <= given.keys():
             return None
         return given
 
