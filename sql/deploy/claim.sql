@@ -8,46 +8,56 @@
 
 begin;
 
+-- In PL/pgSQL, as _claimed, because that keeps its plans; a function in SQL plans anew for every statement it is in.
 create or replace function currant._inbox_of(workflow_id uuid)
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-begin atomic
-    select coalesce(
-        jsonb_agg(
-            jsonb_build_object(
-                'arrival', i.arrival,
-                'kind', i.kind,
-                'number', i.number,
-                'name', i.name,
-                'payload', i.content,
-                'execution_id', i.child_id
-            )
-            order by i.n
-        ),
-        '[]'
-    )
-    from (
-        select
-            b.arrival, b.kind, b.number, b.name, b.child_id, b.content,
-            row_number() over (order by b.kind <> 'signal_received', b.arrival) as n,
-            sum(octet_length(b.content::text)) over (order by b.kind <> 'signal_received', b.arrival) as bytes
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'arrival', i.arrival,
+                    'kind', i.kind,
+                    'number', i.number,
+                    'name', i.name,
+                    'payload', i.content,
+                    'execution_id', i.child_id
+                )
+                order by i.n
+            ),
+            '[]'
+        )
         from (
             select
-                x.arrival, x.kind, x.number, x.name, x.child_id,
-                case when o.execution_id is not null then o.result else x.payload end as content
-            from currant.inbox as x
-            left join currant.outcomes as o
-                on x.kind in ('task_completed', 'child_completed', 'attached_completed')
-                and o.execution_id = x.child_id
-            where x.workflow_id = _inbox_of.workflow_id
-            order by x.kind <> 'signal_received', x.arrival
-            limit 1000
-        ) as b
-    ) as i
-    where i.n = 1 or coalesce(i.bytes, 0) <= 16777216;
-end;
+                b.arrival, b.kind, b.number, b.name, b.child_id, b.content,
+                row_number() over (order by b.kind <> 'signal_received', b.arrival) as n,
+                sum(octet_length(b.content::text)) over (order by b.kind <> 'signal_received', b.arrival) as bytes
+            from (
+                select
+                    x.arrival, x.kind, x.number, x.name, x.child_id,
+                    case when o.execution_id is not null then o.result else x.payload end as content
+                from currant.inbox as x
+                left join currant.outcomes as o
+                    on x.kind in ('task_completed', 'child_completed', 'attached_completed')
+                    and o.execution_id = x.child_id
+                where x.workflow_id = _inbox_of.workflow_id
+                order by x.kind <> 'signal_received', x.arrival
+                limit 1000
+            ) as b
+        ) as i
+        where i.n = 1 or coalesce(i.bytes, 0) <= 16777216
+    );
+end
+$$;
 
 comment on function currant._inbox_of(uuid) is
 'What has arrived for a workflow and is not applied yet, in the order to apply it: signals first, then by arrival. At most 1000 events and 16 MiB of payloads; advance wakes the workflow again for the rest.';
@@ -80,10 +90,17 @@ create or replace function currant._claimed(
     seqs bigint[]
 )
 returns setof currant.claimed
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-begin atomic
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return query
     select
         e.id,
         l.token,
@@ -118,7 +135,8 @@ begin atomic
     join currant.executions as e on e.id = c.id
     left join currant.workflows as w on l.is_workflow and w.execution_id = c.id
     order by c.n;
-end;
+end
+$$;
 
 comment on function currant._claimed(uuid, uuid[], bigint[], integer[], bigint[]) is
 'The given leases of a worker as rows of the protocol, in the given order.';
@@ -157,7 +175,7 @@ declare
     _workflow_ids uuid[] := array[]::uuid[];
     _workflow_ranks integer[] := array[]::integer[];
     _workflow_seqs bigint[] := array[]::bigint[];
-    _tokens bigint[];
+    _workflow_tokens bigint[];
     _wanted integer;
     _is_apart boolean := false;
     _wait double precision := case when jsonb_typeof(hints -> 'wait') = 'number' then (hints ->> 'wait')::double precision end;
@@ -196,22 +214,35 @@ begin
     end if;
 
     if cardinality(_ids) > 0 then
-        with leased as (
-            insert into currant.leases as l (
-                execution_id, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at, deadline_at
-            )
-            select e.id, claim.worker, t.attempt, false, e.parent_id, e.command_number, _now, _now + e.timeout
-            from unnest(_ids, _attempts) with ordinality as t (id, attempt, n)
+        -- The token is drawn before the lease is inserted: matching what an insert returns with what went into it
+        -- would compare every row with every other.
+        return query
+        with work as materialized (
+            select
+                nextval('currant.leases_token_seq') as token, t.attempt, t.rank, t.seq, t.n,
+                e.id, e.kind, e.function, e.version, e.queue, e.max_attempts, e.args, e.headers, e.parent_id,
+                e.command_number, e.root_id, e.created_at, e.timeout
+            from unnest(_ids, _attempts, _ranks, _seqs) with ordinality as t (id, attempt, rank, seq, n)
             join currant.executions as e on e.id = t.id
-            order by t.n
-            returning l.execution_id, l.token
+        ),
+        leased as (
+            insert into currant.leases (
+                execution_id, token, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at,
+                deadline_at
+            )
+            overriding system value
+            select
+                w.id, w.token, claim.worker, w.attempt, false, w.parent_id, w.command_number, _now,
+                _now + w.timeout
+            from work as w
         )
-        select array_agg(t.id order by t.n), array_agg(l.token order by t.n), array_agg(t.rank order by t.n),
-            array_agg(t.seq order by t.n)
-        into _ids, _tokens, _ranks, _seqs
-        from unnest(_ids, _ranks, _seqs) with ordinality as t (id, rank, seq, n)
-        join leased as l on l.execution_id = t.id;
-        return query select c.* from currant._claimed(worker, _ids, _tokens, _ranks, _seqs) as c;
+        select
+            w.id, w.token, w.kind, w.function, w.version, w.queue, w.rank, w.seq, w.attempt, w.max_attempts, w.args,
+            w.headers, w.parent_id, w.root_id, w.created_at, _now, w.timeout,
+            (select p.details from currant.progress as p where p.execution_id = w.id),
+            null::integer, null::integer, null::jsonb, null::integer, null::jsonb
+        from work as w
+        order by w.n;
     end if;
 
     foreach _queue in array queues
@@ -262,11 +293,11 @@ begin
         )
         select array_agg(t.id order by t.n), array_agg(l.token order by t.n), array_agg(t.rank order by t.n),
             array_agg(t.seq order by t.n)
-        into _workflow_ids, _tokens, _workflow_ranks, _workflow_seqs
+        into _workflow_ids, _workflow_tokens, _workflow_ranks, _workflow_seqs
         from unnest(_workflow_ids, _workflow_ranks, _workflow_seqs) with ordinality as t (id, rank, seq, n)
         join leased as l on l.execution_id = t.id;
         return query
-        select c.* from currant._claimed(worker, _workflow_ids, _tokens, _workflow_ranks, _workflow_seqs) as c;
+        select c.* from currant._claimed(worker, _workflow_ids, _workflow_tokens, _workflow_ranks, _workflow_seqs) as c;
     end if;
 
     if _wait > 0 and cardinality(_ids) = 0 and cardinality(_workflow_ids) = 0 then
