@@ -8,6 +8,7 @@ callbacks. This module knows nothing about running functions.
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -28,9 +29,17 @@ _LOG = logging.getLogger("currant")
 _MOST_REPORTS: Final = 500
 # A busy worker looks for due timers and retries this often.
 _TICK_INTERVAL: Final = 0.1
+# One that is told what becomes due looks this often all the same.
+_TOLD_TICK_INTERVAL: Final = 5.0
+# Seconds for which a sleeping worker asks to be notified; it asks again when half of them are over.
+_DECLARATION: Final = 10.0
 # Somebody who is woken more often than this polls for a while instead: producers need not notify.
 _MOST_WAKES_PER_SECOND: Final = 50
-_NAP: Final = 0.005
+# Who has just taken something does not go to sleep for this long.
+_LINGER: Final = 0.005
+# The naps get longer as long as there is nothing.
+_SHORTEST_NAP: Final = 0.005
+_LONGEST_NAP: Final = 0.04
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
@@ -82,15 +91,21 @@ class Engine:
         self._wake = asyncio.Event()
         self._claiming = True
         self._stopping = False
-        self._hungry = True  # there may be work that has not been asked for
+        # There may be work of the kind that has not been asked for.
+        self._wants_tasks = True
+        self._wants_workflows = True
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
         self._poll_at = 0.0
         self._direct_until = 0.0  # until then workflows' tasks need not queue
+        self._is_listening = False  # notifications arrive
+        self._wait = max(_DECLARATION, 2 * poll_interval + 1)
         self._declared_until = 0.0  # until then producers notify this worker
+        self._declare_at = 0.0
         self._tick_at = 0.0
         self._recover_at = 0.0
         self._recent_wakes: deque[float] = deque(maxlen=_MOST_WAKES_PER_SECOND)
+        self._nap = _SHORTEST_NAP
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self.is_registered = False
         self._is_doubted = False  # somebody has heard that this worker is not known
@@ -105,13 +120,26 @@ class Engine:
         self._outbox.append(report)
         self._wake.set()
 
-    def nudge(self, *, is_work: bool = True) -> None:
-        """There may be work (or, if not, something became due sooner than expected)."""
+    def nudge(self) -> None:
+        """There may be work."""
+        self._wants_tasks = self._wants_workflows = True
+        self._wake.set()
+
+    def notified(self, *, is_work: bool) -> None:
+        """Somebody says that there is work (or, if not, that something becomes due soon)."""
         if is_work:
-            self._hungry = True
+            self._recent_wakes.append(time.monotonic())
+            self.nudge()
         else:
             self._tick_at = 0.0
-        self._wake.set()
+            self._wake.set()
+
+    def listening(self, is_listening: bool) -> None:
+        """Notifications arrive from now on, or do not any more."""
+        self._is_listening = is_listening
+        # What was announced before nobody heard.
+        self._declared_until = 0.0
+        self.nudge()
 
     def serve(self, queues: Iterable[str]) -> None:
         """Take work from these queues too."""
@@ -174,14 +202,17 @@ class Engine:
                 await self._register()
             reports = self._take_reports()
             tasks, workflows = self._slots()
-            if reports or (self._hungry and (tasks or workflows)):
+            is_hungry = (tasks and self._wants_tasks) or (workflows and self._wants_workflows)
+            if is_hungry or (reports and not self._is_declared()):
                 await self._exchange(reports, tasks, workflows)
-                if time.monotonic() >= self._tick_at:
-                    await self._tick(_TICK_INTERVAL)
-            elif time.monotonic() >= self._tick_at:
-                await self._tick(min(self._poll_interval, self._recover_interval))
-            else:
+            elif reports:
+                # New work is announced: they need not wait for a claim.
+                await self._exchange(reports, 0, 0)
+            elif time.monotonic() < self._maintain_at:
                 await self._sleep(tasks, workflows)
+                continue
+            if time.monotonic() >= self._maintain_at:
+                await self._tick(is_busy=bool(reports or is_hungry))
 
     def _take_reports(self) -> list[Report]:
         count = min(len(self._outbox), _MOST_REPORTS)
@@ -192,11 +223,16 @@ class Engine:
 
     async def _sleep(self, tasks: int, workflows: int) -> None:
         """Until a report, a notification, or the time for the next poll or round of maintenance."""
-        until = self._tick_at
+        until = self._maintain_at
         if tasks or workflows:
+            now = time.monotonic()
             if self._is_woken_often():
-                until = min(until, time.monotonic() + _NAP)
-                self._hungry = True
+                until = min(until, now + self._nap)
+                self._nap = min(2 * self._nap, _LONGEST_NAP)
+                self._wants_tasks = self._wants_workflows = True
+            elif not self._is_declared() and now < self._declare_at:
+                # What has just begun may be over in a moment, and its report asks for more.
+                until = min(until, self._declare_at)
             elif not await self._declare(tasks, workflows):
                 return
             else:
@@ -213,12 +249,18 @@ class Engine:
         A producer sees the declaration only once it has committed, hence the second look; what
         falls between a producer's look and that commit is found by the next poll.
         """
-        now = time.monotonic()
-        looks = 2 if now >= self._declared_until else 1 if now >= self._poll_at else 0
+        looks = 1 if time.monotonic() >= self._poll_at else 0
+        if self._is_listening and not self._is_declared():
+            looks = 2
         for _ in range(looks):
-            if await self._exchange([], tasks, workflows, wait=2 * self._poll_interval + 1):
+            wait = self._wait if self._is_listening else 0
+            if await self._exchange([], tasks, workflows, wait=wait):
                 return False
         return not (self._outbox or self._wake.is_set())
+
+    def _is_declared(self) -> bool:
+        """Whether producers notify this worker."""
+        return time.monotonic() < self._declared_until
 
     def _is_woken_often(self) -> bool:
         wakes = self._recent_wakes
@@ -232,17 +274,21 @@ class Engine:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
         started = time.monotonic()
-        direct = self._direct_slots(reports, tasks) if started < self._direct_until else 0
-        tasks -= direct
+        direct = self._direct_slots(reports, started)
+        tasks = max(tasks - direct, 0)
         batch = calls_of(self.worker_id, reports, (self._queues, direct) if direct else None)
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
         hints: dict[str, Any] = {}
         if tasks or workflows:
-            hints = {"wait": wait} if wait else self._marks.hints(started)
+            hints = {"wait": wait} if wait else self._hints(started)
             calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
+            # What is announced while the claim is under way may have come too late for it.
+            self._wants_tasks &= not tasks
+            self._wants_workflows &= not workflows
         try:
             answers = await database.exchange(self._connection, calls)
         except (psycopg.Error, OSError) as error:
+            self._wants_tasks = self._wants_workflows = True
             if isinstance(error, psycopg.Error) and is_bad_data(error) and reports:
                 await self._send_apart(reports)
                 return 0
@@ -256,6 +302,8 @@ class Engine:
         claimed = self._settle_all(
             batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :]
         )
+        if claimed:
+            self._declare_at = time.monotonic() + _LINGER
         if tasks or workflows:
             self._learn(answers[-1], tasks, workflows, hints, started)
             claimed += answers[-1]
@@ -263,11 +311,23 @@ class Engine:
             self._worker.start(claimed)
         return len(claimed)
 
-    @staticmethod
-    def _direct_slots(reports: Sequence[Report], tasks: int) -> int:
-        """How many slots are for the tasks that workflows ask for with these reports."""
+    def _direct_slots(self, reports: Sequence[Report], now: float) -> int:
+        """How many slots are for the tasks that workflows ask for with these reports.
+
+        Only where nothing else waits for them: a claim has just left some free, or what comes is
+        announced.
+        """
+        if now >= self._direct_until and (self._wants_tasks or not self._is_declared()):
+            return 0
         asked = [one.tasks for one in reports if isinstance(one, models.Activation | models.Step)]
-        return min(sum(asked), tasks)
+        return min(sum(asked), self._slots()[0])
+
+    def _hints(self, now: float) -> dict[str, Any]:
+        hints = self._marks.hints(now)
+        if self._is_declared() and not self._is_woken_often():
+            # It lasts; a claim that does not say so would withdraw it.
+            hints["wait"] = self._wait
+        return hints
 
     def _learn(
         self,
@@ -279,25 +339,41 @@ class Engine:
     ) -> None:
         """What a claim says about when and where to claim next."""
         now = time.monotonic()
-        wait = hints.get("wait", 0)
-        self._poll_at = now + self._poll_interval
-        self._declared_until = now + min(wait, 3600) / 2 if wait else 0.0
+        taken = sum(one.kind == "task" for one in claimed)
         is_full_scan = "marks" not in hints
+        self._poll_at = now + self._poll_interval
         self._marks.learn(claimed, is_full_scan=is_full_scan, at=now, took=now - started)
+        if tasks:
+            self._direct_until = now + _DIRECT_SECONDS if taken < tasks else 0.0
+        # A short claim has emptied the queues, as far as its marks let it see.
+        has_more_tasks = taken == tasks > 0
+        has_more_workflows = len(claimed) - taken == workflows > 0
+        self._wants_tasks |= has_more_tasks
+        self._wants_workflows |= has_more_workflows
         if claimed:
-            self._recent_wakes.append(now)
+            self._nap = _SHORTEST_NAP
+            self._declare_at = now + _LINGER
             # Queues take turns: those that gave something come last next time.
             served = {one.queue for one in claimed}
             self._queues.sort(key=served.__contains__)
-        taken = sum(one.kind == "task" for one in claimed)
-        if tasks:
-            # Nothing else waits for a slot, so what workflows ask for may have it at once.
-            self._direct_until = now + _DIRECT_SECONDS if taken < tasks else 0.0
-        # A short claim has emptied the queues, as far as its marks let it see.
-        self._hungry = taken == tasks > 0 or len(claimed) - taken == workflows > 0
-        if not claimed and not is_full_scan:
+            if not self._is_declared():
+                self._recent_wakes.append(now)
+        elif self._is_declared() and not is_full_scan:
+            # Something was announced that stands before the marks.
             self._marks.forget()
-            self._hungry = True
+            self._wants_tasks = self._wants_workflows = True
+        if not claimed and "wait" in hints:
+            self._declared_until = now + min(self._wait, 3600) / 2
+        elif self._is_declared() and (
+            "wait" not in hints
+            or has_more_tasks
+            or has_more_workflows
+            # Steps make work for this worker, and what it makes need not be announced to it.
+            or any(one.kind == "workflow" or one.parent_id is not None for one in claimed)
+        ):
+            # The next claim withdraws it.
+            self._declared_until = 0.0
+            self._tick_at = min(self._tick_at, now + _TICK_INTERVAL)
 
     def _heartbeats(self, reports: Sequence[Report]) -> list[database.Call[Any]]:
         beats = [self._beats[one.token] for one in reports if one.token in self._beats]
@@ -383,20 +459,32 @@ class Engine:
 
     # --- Maintenance ----------------------------------------------------------------------
 
-    async def _tick(self, longest: float) -> None:
-        """A round of maintenance, and when the next one is due: after `longest` at the latest."""
+    @property
+    def _maintain_at(self) -> float:
+        return min(self._tick_at, self._recover_at)
+
+    async def _tick(self, *, is_busy: bool) -> None:
+        """The rounds of maintenance whose time has come, and when the next ones are due."""
         assert self._connection is not None
         now = time.monotonic()
         if now >= self._recover_at:
             result = await database.run(self._connection, database.tick("recover"))
             if not result.more:
                 self._recover_at = now + self._recover_interval
+        if now < self._tick_at:
+            return
+        # What is announced meanwhile may have come too late for it.
+        self._tick_at = math.inf
         result = await database.run(self._connection, database.tick("due"))
         if result.done:
-            self._hungry = True
+            self._wants_tasks = self._wants_workflows = True
+        if self._is_declared():
+            rest = _TOLD_TICK_INTERVAL
+        else:
+            rest = _TICK_INTERVAL if is_busy else self._poll_interval
         if result.next_due_in is not None:
-            longest = min(longest, max(result.next_due_in.total_seconds(), 0.001))
-        self._tick_at = time.monotonic() + (0 if result.more else longest)
+            rest = min(rest, max(result.next_due_in.total_seconds(), 0.001))
+        self._tick_at = min(self._tick_at, time.monotonic() + (0 if result.more else rest))
 
     # --- The connection -------------------------------------------------------------------
 
@@ -406,9 +494,10 @@ class Engine:
         await self._register()
         self.is_registered = True
         # Before the first claim: deadlines of what began after a gap in the ticks need not wait.
-        await self._tick(_TICK_INTERVAL)
+        self._tick_at = 0.0
+        await self._tick(is_busy=True)
         self._declared_until = 0.0
-        self._hungry = True
+        self._wants_tasks = self._wants_workflows = True
 
     async def _register(self) -> None:
         """Make this worker known, and find what it holds according to the database."""
@@ -455,6 +544,7 @@ class Engine:
             self._worker.lost(token)
         await database.run(self._connection, database.register_worker(self._registration(new)))
         self.worker_id = new
+        self._declared_until = 0.0
 
     async def deregister(self) -> None:
         """Say goodbye, as far as the database can be reached."""

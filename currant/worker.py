@@ -92,7 +92,7 @@ class Worker:
             registration=self._registration,
             queues=self.queues,
             poll_interval=self.settings.worker_poll_interval,
-            recover_interval=min(1.0, self.settings.worker_heartbeat_timeout / 4),
+            recover_interval=min(3.0, self.settings.worker_heartbeat_timeout / 4),
         )
         self._heartbeat = Heartbeat(
             self,
@@ -384,6 +384,8 @@ class Worker:
     # --- Notifications --------------------------------------------------------------------
 
     async def _listen(self) -> None:
+        queues = frozenset(self.queues)
+
         async def connect() -> psycopg.AsyncConnection[Any]:
             opened = await self._source.open_listening()
             if opened is None:
@@ -392,16 +394,17 @@ class Worker:
             return opened
 
         def on_ready(queue: str) -> None:
-            if not queue or queue in self.queues:
-                self._engine.nudge(is_work=bool(queue))
+            if not queue or queue in queues:
+                self._engine.notified(is_work=bool(queue))
 
         def on_cancel(worker: str) -> None:
             if worker == str(self._engine.worker_id):
                 self._heartbeat.beat_soon()
 
-        def on_listening() -> None:
-            self._engine.nudge()
-            self._heartbeat.beat_soon()
+        def on_listening(is_listening: bool) -> None:
+            self._engine.listening(is_listening)
+            if is_listening:
+                self._heartbeat.beat_soon()
 
         await Listener(
             connect,

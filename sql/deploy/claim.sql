@@ -300,11 +300,16 @@ begin
         select c.* from currant._claimed(worker, _workflow_ids, _workflow_tokens, _workflow_ranks, _workflow_seqs) as c;
     end if;
 
-    if _wait > 0 and cardinality(_ids) = 0 and cardinality(_workflow_ids) = 0 then
-        update currant.workers as w
-        set waiting_until = _now + make_interval(secs => least(_wait, 3600))
-        where w.id = claim.worker;
-    elsif _waiting_until is not null and coalesce(_wait, 0) <= 0 then
+    if _wait > 0 then
+        -- Who asks again and again is not written down every time.
+        if cardinality(_ids) = 0 and cardinality(_workflow_ids) = 0
+            and coalesce(_waiting_until, '-infinity') < _now + make_interval(secs => least(_wait, 3600) / 2)
+        then
+            update currant.workers as w
+            set waiting_until = _now + make_interval(secs => least(_wait, 3600))
+            where w.id = claim.worker;
+        end if;
+    elsif _waiting_until is not null then
         update currant.workers as w set waiting_until = null where w.id = claim.worker;
     end if;
 end
