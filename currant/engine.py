@@ -274,13 +274,18 @@ class Engine:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
         started = time.monotonic()
-        direct = self._direct_slots(reports, started)
+        asked = sum(one.tasks for one in reports if isinstance(one, models.Activation | models.Step))
+        # Workflows begin as others make room, so that those that have begun get on.
+        fresh = max(tasks - asked, 0 if asked else 1)
+        direct = self._direct_slots(asked, started)
         tasks = max(tasks - direct, 0)
         batch = calls_of(self.worker_id, reports, (self._queues, direct) if direct else None)
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
         hints: dict[str, Any] = {}
         if tasks or workflows:
             hints = {"wait": wait} if wait else self._hints(started)
+            if fresh < workflows:
+                hints["fresh"] = fresh
             calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
             # What is announced while the claim is under way may have come too late for it.
             self._wants_tasks &= not tasks
@@ -311,16 +316,15 @@ class Engine:
             self._worker.start(claimed)
         return len(claimed)
 
-    def _direct_slots(self, reports: Sequence[Report], now: float) -> int:
-        """How many slots are for the tasks that workflows ask for with these reports.
+    def _direct_slots(self, asked: int, now: float) -> int:
+        """How many slots are for the tasks that workflows ask for with this exchange.
 
         Only where nothing else waits for them: a claim has just left some free, or what comes is
         announced.
         """
         if now >= self._direct_until and (self._wants_tasks or not self._is_declared()):
             return 0
-        asked = [one.tasks for one in reports if isinstance(one, models.Activation | models.Step)]
-        return min(sum(asked), self._slots()[0])
+        return min(asked, self._slots()[0])
 
     def _hints(self, now: float) -> dict[str, Any]:
         hints = self._marks.hints(now)

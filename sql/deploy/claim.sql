@@ -178,6 +178,9 @@ declare
     _workflow_tokens bigint[];
     _wanted integer;
     _is_apart boolean := false;
+    _last_rank integer;
+    _most integer;
+    _fresh integer := case when jsonb_typeof(hints -> 'fresh') = 'number' then (hints ->> 'fresh')::integer end;
     _wait double precision := case when jsonb_typeof(hints -> 'wait') = 'number' then (hints ->> 'wait')::double precision end;
 begin
     if queues is null or tasks is null or workflows is null or tasks < 0 or workflows < 0 then
@@ -190,7 +193,9 @@ begin
     foreach _queue in array queues
     loop
         exit when cardinality(_ids) >= tasks;
-        _taken := currant._take(_queue, false, tasks - cardinality(_ids), hints -> 'marks' -> _queue -> 't');
+        _taken := currant._take(
+            _queue, false, tasks - cardinality(_ids), 2147483647, hints -> 'marks' -> _queue -> 't'
+        );
         _ids := _ids || _taken.ids;
         _attempts := _attempts || _taken.attempts;
         _ranks := _ranks || _taken.ranks;
@@ -240,40 +245,52 @@ begin
             w.id, w.token, w.kind, w.function, w.version, w.queue, w.rank, w.seq, w.attempt, w.max_attempts, w.args,
             w.headers, w.parent_id, w.root_id, w.created_at, _now, w.timeout,
             (select p.details from currant.progress as p where p.execution_id = w.id),
-            null::integer, null::integer, null::jsonb, null::integer, null::jsonb
+            null::integer, null::integer, null::jsonb, null::integer, null::jsonb, w.command_number
         from work as w
         order by w.n;
     end if;
 
-    foreach _queue in array queues
+    -- First those that have begun, if only some of the others are wanted.
+    for _last_rank, _most in
+        select p.last_rank, p.most
+        from (values (0, workflows), (2147483647, least(workflows, coalesce(_fresh, workflows)))) as p (last_rank, most)
+        where p.last_rank > 0 or _fresh < workflows
     loop
-        exit when cardinality(_workflow_ids) >= workflows or _is_apart;
-        -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.
-        for _round in 1 .. 10
+        if _last_rank > 0 then
+            _most := least(workflows, cardinality(_workflow_ids) + _most);
+        end if;
+        foreach _queue in array queues
         loop
-            _wanted := workflows - cardinality(_workflow_ids);
-            _taken := currant._take(_queue, true, _wanted, hints -> 'marks' -> _queue -> 'w');
-            exit when _taken.ids = '{}';
-            -- By itself: in a join that starts with a table it would not be called if that gives nothing.
-            _admitted := currant._admit_workflows(_taken, _workflow_ids);
-            with admitted as (
-                select distinct on (t.id)
-                    t.id, t.rank, t.seq,
-                    (
-                        select w.lost_activations > 0 from currant.workflows as w where w.execution_id = t.id
-                    ) as is_apart
-                from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
-                where t.id = any (_admitted)
-                order by t.id, t.rank, t.seq
-            )
-            select
-                _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
-                _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
-                _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}'),
-                coalesce(bool_or(a.is_apart), false)
-            into _workflow_ids, _workflow_ranks, _workflow_seqs, _is_apart
-            from admitted as a;
-            exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= workflows or _is_apart;
+            exit when cardinality(_workflow_ids) >= _most or _is_apart;
+            -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.
+            for _round in 1 .. 10
+            loop
+                _wanted := _most - cardinality(_workflow_ids);
+                _taken := currant._take(
+                    _queue, true, _wanted, _last_rank, hints -> 'marks' -> _queue -> 'w'
+                );
+                exit when _taken.ids = '{}';
+                -- By itself: in a join that starts with a table it would not be called if that gives nothing.
+                _admitted := currant._admit_workflows(_taken, _workflow_ids);
+                with admitted as (
+                    select distinct on (t.id)
+                        t.id, t.rank, t.seq,
+                        (
+                            select w.lost_activations > 0 from currant.workflows as w where w.execution_id = t.id
+                        ) as is_apart
+                    from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
+                    where t.id = any (_admitted)
+                    order by t.id, t.rank, t.seq
+                )
+                select
+                    _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
+                    _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
+                    _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}'),
+                    coalesce(bool_or(a.is_apart), false)
+                into _workflow_ids, _workflow_ranks, _workflow_seqs, _is_apart
+                from admitted as a;
+                exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= _most or _is_apart;
+            end loop;
         end loop;
     end loop;
 
@@ -316,7 +333,7 @@ end
 $$;
 
 comment on function currant.claim(uuid, text[], integer, integer, jsonb) is
-'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that. A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
+'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that; fresh is the number of workflows wanted that have not begun (those of a priority over 0 apart). A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
 
 revoke all on function currant.claim(uuid, text[], integer, integer, jsonb) from public;
 grant execute on function currant.claim(uuid, text[], integer, integer, jsonb) to currant_worker, currant_admin;
