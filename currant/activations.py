@@ -95,6 +95,7 @@ class Activations:
         self._finished: deque[tuple[_Job, models.Activation | models.Step | None]] = deque()
         self._committing: dict[int, _Job] = {}
         self._ahead: dict[UUID, Ahead] = {}  # by workflow, from the completion to the answer
+        self._steps_reported = 0  # those of them that wait for the answer
         self._active: dict[int, models.Claimed] = {}
         self._drainers = 0  # threads at work, without those that were given up
         self._drains: set[asyncio.Future[bool]] = set()  # of every thread that has not come back
@@ -154,6 +155,11 @@ class Activations:
         return bool(self._active or self._ahead)
 
     @property
+    def steps_under_way(self) -> int:
+        """How many steps are being computed; what takes long is given up and not counted."""
+        return len(self._ahead) - self._steps_reported
+
+    @property
     def completing(self) -> dict[int, UUID]:
         """Token and execution of each completion that a workflow goes on with ahead."""
         return {
@@ -209,6 +215,7 @@ class Activations:
             self._give_up_step(job)
             return
         self._committing[step.token] = job
+        self._steps_reported += 1
         self._host.activated(step)
         self._send_alone(job.unused)
 
@@ -222,6 +229,7 @@ class Activations:
     def _settled_step(self, job: Ahead, word: models.Word) -> None:
         run = job.instance.run
         del self._ahead[run.id]
+        self._steps_reported -= 1
         if word is models.Word.ACCEPTED:
             self._log_end(run.function, run.id, run.parent_id, job.end)
         goes_on = word is models.Word.ACCEPTED and job.end is None

@@ -53,6 +53,9 @@ class Worker(Protocol):
     def free_slots(self) -> tuple[int, int]:
         """How many tasks and how many workflow activations could be started now."""
 
+    def steps_under_way(self) -> int:
+        """How many workflows are about to report a step, and to ask for the slot of its task."""
+
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run these."""
 
@@ -100,6 +103,7 @@ class Engine:
         self._direct_until = 0.0  # until then workflows' tasks need not queue
         self._is_listening = False  # notifications arrive
         self._wait = max(_DECLARATION, 2 * poll_interval + 1)
+        self._empty_until = 0.0  # until then steps go out without a claim
         self._declared_until = 0.0  # until then producers notify this worker
         self._declare_at = 0.0
         self._tick_at = 0.0
@@ -219,7 +223,10 @@ class Engine:
         return [self._outbox.popleft() for _ in range(count)]
 
     def _slots(self) -> tuple[int, int]:
-        return self._worker.free_slots() if self._claiming else (0, 0)
+        if not self._claiming:
+            return 0, 0
+        tasks, workflows = self._worker.free_slots()
+        return max(tasks - self._worker.steps_under_way(), 0), workflows
 
     async def _sleep(self, tasks: int, workflows: int) -> None:
         """Until a report, a notification, or the time for the next poll or round of maintenance."""
@@ -230,6 +237,8 @@ class Engine:
                 until = min(until, now + self._nap)
                 self._nap = min(2 * self._nap, _LONGEST_NAP)
                 self._wants_tasks = self._wants_workflows = True
+            elif self._worker.steps_under_way():
+                pass  # their reports come in a moment
             elif not self._is_declared() and now < self._declare_at:
                 # What has just begun may be over in a moment, and its report asks for more.
                 until = min(until, self._declare_at)
@@ -274,11 +283,15 @@ class Engine:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
         started = time.monotonic()
-        asked = sum(one.tasks for one in reports if isinstance(one, models.Activation | models.Step))
+        asked = sum(
+            one.tasks for one in reports if isinstance(one, models.Activation | models.Step)
+        )
         # Workflows begin as others make room, so that those that have begun get on.
-        fresh = max(tasks - asked, 0 if asked else 1)
+        fresh = max(tasks - asked, 0 if asked or self._worker.steps_under_way() else 1)
         direct = self._direct_slots(asked, started)
         tasks = max(tasks - direct, 0)
+        if 0 < asked == direct and started < self._empty_until:
+            tasks = workflows = 0
         batch = calls_of(self.worker_id, reports, (self._queues, direct) if direct else None)
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
         hints: dict[str, Any] = {}
@@ -319,8 +332,8 @@ class Engine:
     def _direct_slots(self, asked: int, now: float) -> int:
         """How many slots are for the tasks that workflows ask for with this exchange.
 
-        Only where nothing else waits for them: a claim has just left some free, or what comes is
-        announced.
+        Only where nothing waits that would come before them: the last claims left slots free, or
+        gave nothing but such tasks, just made; or what comes is announced.
         """
         if now >= self._direct_until and (self._wants_tasks or not self._is_declared()):
             return 0
@@ -348,7 +361,8 @@ class Engine:
         self._poll_at = now + self._poll_interval
         self._marks.learn(claimed, is_full_scan=is_full_scan, at=now, took=now - started)
         if tasks:
-            self._direct_until = now + _DIRECT_SECONDS if taken < tasks else 0.0
+            may_jump = taken < tasks or all(map(_has_not_waited, claimed))
+            self._direct_until = now + _DIRECT_SECONDS if may_jump else 0.0
         # A short claim has emptied the queues, as far as its marks let it see.
         has_more_tasks = taken == tasks > 0
         has_more_workflows = len(claimed) - taken == workflows > 0
@@ -366,6 +380,7 @@ class Engine:
             # Something was announced that stands before the marks.
             self._marks.forget()
             self._wants_tasks = self._wants_workflows = True
+        self._empty_until = 0.0 if claimed else now + _LINGER
         if not claimed and "wait" in hints:
             self._declared_until = now + min(self._wait, 3600) / 2
         elif self._is_declared() and (
@@ -568,3 +583,9 @@ class Engine:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _has_not_waited(one: models.Claimed) -> bool:
+    """Whether nothing is likely to wait that would come before the next step of a workflow."""
+    waited = (one.claimed_at - one.created_at).total_seconds()
+    return one.kind == "workflow" or (one.parent_id is not None and waited < _DIRECT_SECONDS)

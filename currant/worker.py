@@ -221,6 +221,10 @@ class Worker:
             max(self.settings.worker_max_activations - len(self._activations.active), 0),
         )
 
+    def steps_under_way(self) -> int:
+        """Steps that are being computed."""
+        return self._activations.steps_under_way
+
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run what was claimed."""
         workflows = [one for one in claimed if one.kind == "workflow"]
