@@ -86,6 +86,16 @@ class Intent:
         return derive_id(run, self.number, at)
 
 
+class EncodedOptions(dict[str, Any]):
+    """Options of an execution, with their JSON; not to be changed."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self.text = json.dumps(options) if options else "{}"
+
+
 class Execution(Intent):
     """Run a function: a `task` or `child`, whose end comes back, or a `queue`, which goes alone."""
 
@@ -96,12 +106,11 @@ class Execution(Intent):
     ) -> None:
         super().__init__(kind, function, site)
         self.args = args
-        self.options = options
+        self.options = options if isinstance(options, EncodedOptions) else EncodedOptions(options)
 
     def payload(self, event: Event, run: UUID) -> str:
-        options = json.dumps(self.options) if self.options else "{}"
         identity = self.derived_id(run, event.at)
-        return f'{{"id":"{identity}","args":{self.args},"options":{options}}}'
+        return f'{{"id":"{identity}","args":{self.args},"options":{self.options.text}}}'
 
 
 class Attach(Intent):
