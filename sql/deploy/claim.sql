@@ -240,7 +240,7 @@ begin
             w.id, w.token, w.kind, w.function, w.version, w.queue, w.rank, w.seq, w.attempt, w.max_attempts, w.args,
             w.headers, w.parent_id, w.root_id, w.created_at, _now, w.timeout,
             (select p.details from currant.progress as p where p.execution_id = w.id),
-            null::integer, null::integer, null::jsonb, null::integer, null::jsonb
+            null::integer, null::integer, null::jsonb, null::integer, null::jsonb, w.command_number
         from work as w
         order by w.n;
     end if;
