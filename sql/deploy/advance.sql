@@ -7,7 +7,7 @@
 
 begin;
 
-create or replace function currant._read_activations(given jsonb)
+create or replace function currant._read_activations(given jsonb, can_be_ahead boolean)
 returns currant._activation[]
 language plpgsql
 stable
@@ -17,7 +17,15 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    _read currant._activation[] := array(
+    _read currant._activation[];
+    _bad text;
+begin
+    if jsonb_typeof(given) is distinct from 'array' then
+        raise exception using
+            errcode = '22004', message = 'activations are missing',
+            detail = 'activations', hint = 'give an array of objects';
+    end if;
+    _read := array(
         select
             row(
                 x.n, (x.value ->> 'execution')::uuid, (x.value ->> 'token')::bigint,
@@ -57,53 +65,72 @@ declare
         ) as f
         order by x.n
     );
-    _bad text;
-begin
-    if jsonb_typeof(given) is distinct from 'array' then
-        raise exception using
-            errcode = '22004', message = 'activations are missing',
-            detail = 'activations', hint = 'give an array of objects';
-    end if;
-    select format('execution %s, token %s, last_event %s', a.execution, a.token, a.loaded) into _bad
+    select format('execution %s: %s', a.execution, p.problem) into _bad
     from unnest(_read) as a
-    where
-        a.execution is null or a.loaded is null or (a.token is null) = (a.ended = '{}')
-        or (a.ended <> '{}' and a.at is null)
-        or jsonb_typeof(a.commands) is distinct from 'array' or jsonb_typeof(a.options) is distinct from 'object'
+    cross join lateral (
+        select
+            case
+                when a.execution is null then 'execution is missing'
+                when a.loaded is null then 'last_event is missing'
+                when jsonb_typeof(a.commands) is distinct from 'array' then 'commands is not an array'
+                when jsonb_typeof(a.options) is distinct from 'object' then 'options is not an object'
+                when a.ended = '{}' or not can_be_ahead then
+                    case
+                        when a.token is null then 'token is missing'
+                        when a.ended <> '{}' then 'completions are for step_many'
+                    end
+                when a.token is not null then 'it has both a token and completions'
+                when array_position(a.ended, null) is not null then 'a completion has no token'
+                when a.at is null then 'at is missing'
+                when a.arrivals <> '{}' then 'arrivals are for activations under a lease'
+                when a.options ->> 'blocked' is not null then 'blocked is for activations under a lease'
+            end as problem
+    ) as p
+    where p.problem is not null
     limit 1;
     if found then
         raise exception using
             errcode = '22023', message = 'an activation is not complete',
             detail = _bad,
-            hint = 'none may be null; commands is an array, options an object';
+            hint = 'give execution, last_event and commands, and token and arrivals, or with step_many completions and at';
     end if;
     perform currant._check_commands(array(select a.commands from unnest(_read) as a));
-    -- The signals that a run inherits have been measured one by one when they were sent.
-    perform currant._check_size(
-        'options', (select max(pg_column_size((a.options - 'unread') #- '{started,signals}')) from unnest(_read) as a)
-    );
+    -- No part is larger than the whole.
+    if (select max(pg_column_size(a.options)) from unnest(_read) as a)
+        > (select c.max_payload_bytes from currant.configuration as c)
+    then
+        -- The signals that a run inherits have been measured one by one when they were sent.
+        perform currant._check_size(
+            'options',
+            (select max(pg_column_size((a.options - 'unread') #- '{started,signals}')) from unnest(_read) as a)
+        );
+    end if;
     return _read;
 end
 $$;
 
-comment on function currant._read_activations(jsonb) is
-'Reads and checks what a worker wants to commit: an array of activations, see advance_many and step_many. Errors: 22023, KR005.';
+comment on function currant._read_activations(jsonb, boolean) is
+'Reads and checks what a worker wants to commit: an array of activations, see advance_many and, where they can be ahead of their completions, step_many. Errors: 22004, 22023, KR005.';
 
-revoke all on function currant._read_activations(jsonb) from public;
+revoke all on function currant._read_activations(jsonb, boolean) from public;
 
 create or replace function currant._try_keys(commands jsonb)
 returns boolean
-language sql
+language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
-begin atomic
-    select not exists (
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return not exists (
         select from jsonb_array_elements(commands) as c (value)
         where
             c.value ->> 'kind' in ('queue', 'child')
             and not currant._try_key(c.value ->> 'name', c.value -> 'payload' -> 'options' ->> 'key')
     );
-end;
+end
+$$;
 
 comment on function currant._try_keys(jsonb) is
 'Whether all idempotency keys that commands ask for can be claimed without waiting for another transaction.';
@@ -230,27 +257,42 @@ revoke all on function currant._decline(uuid, currant._activation, boolean, time
 
 create or replace function currant._is_end_premature(workflow_id uuid, final jsonb, arrivals bigint[])
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-begin atomic
-    select coalesce(final ->> 'kind' <> 'continue_as_new', false) and exists (
-        select
-        from currant.inbox as i
-        join currant.workflows as w on w.execution_id = i.workflow_id
-        where
-            i.workflow_id = _is_end_premature.workflow_id
-            and i.kind in ('signal_received', 'cancel_requested')
-            and i.arrival <> all (_is_end_premature.arrivals)
-            and w.refused_ends < 3
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return coalesce(final ->> 'kind' <> 'continue_as_new', false) and coalesce(
+        (
+            select w.refused_ends < 3
+            from currant.inbox as i
+            cross join lateral (
+                select x.refused_ends from currant.workflows as x where x.execution_id = i.workflow_id limit 1
+            ) as w
+            where
+                i.workflow_id = _is_end_premature.workflow_id
+                and i.kind in ('signal_received', 'cancel_requested')
+                and i.arrival <> all (_is_end_premature.arrivals)
+            limit 1
+        ),
+        false
     );
-end;
+end
+$$;
 
 comment on function currant._is_end_premature(uuid, jsonb, bigint[]) is
 'Whether a workflow would end while a signal or a cancellation is unread, and this has not happened too often before.';
 
 revoke all on function currant._is_end_premature(uuid, jsonb, bigint[]) from public;
 
+-- What is looked up for each activation is a lateral sub-select with a limit, here and in all that follows: that is
+-- always one probe of the index, where a join may be planned from the table and compare all its rows with all that are
+-- given.
 create or replace function currant._accept_leased(worker uuid, activations currant._activation[], locked uuid[])
 returns currant._activation[]
 language plpgsql
@@ -263,14 +305,6 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    _tokens bigint[] := array(
-        select l.token
-        from unnest(activations) as a
-        join currant.leases as l on l.execution_id = a.execution and l.token = a.token
-        where a.execution = any (locked) and l.worker_id = worker
-        order by l.execution_id, l.token
-        for update of l skip locked
-    );
     _ids uuid[] := array(select a.execution from unnest(activations) as a);
     _accepted currant._activation[];
 begin
@@ -283,10 +317,24 @@ begin
                 w.is_deadline_armed, w.blocked_reason is not null
             )::currant._activation
         from unnest(activations) as a
-        join currant.workflows as w on w.execution_id = a.execution
-        join currant.leases as l on l.execution_id = a.execution and l.token = a.token
+        cross join lateral (
+            select v.last_event, v.first_event, v.is_deadline_armed, v.blocked_reason
+            from currant.workflows as v
+            where v.execution_id = a.execution
+            limit 1
+        ) as w
+        cross join lateral (
+            select x.claimed_at
+            from currant.leases as x
+            where
+                x.execution_id = a.execution and x.token = a.token
+                and (x.worker_id = _accept_leased.worker) is true
+            limit 1
+            for update skip locked
+        ) as l
         where
-            a.token = any (_tokens)
+            a.token is not null
+            and a.execution = any (locked)
             and a.n = array_position(_ids, a.execution)
             and a.options ->> 'blocked' is null
             and w.last_event = a.loaded
@@ -298,8 +346,16 @@ begin
             and case when a.kinds && array['queue', 'child'] then currant._try_keys(a.commands) else true end
     );
     delete from currant.leases as l
-    using unnest(_accepted) as a
-    where l.execution_id = a.execution and l.token = a.token;
+    where l.ctid = any (array(
+        select x.place
+        from unnest(_accepted) as a
+        cross join lateral (
+            select y.ctid as place
+            from currant.leases as y
+            where y.execution_id = a.execution and y.token = a.token
+            limit 1
+        ) as x
+    ));
     return _accepted;
 end
 $$;
@@ -356,7 +412,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     _now timestamptz := currant._now();
-    _asked currant._activation[] := currant._read_activations(given);
+    _asked currant._activation[] := currant._read_activations(given, false);
     _locked uuid[] := currant._lock_workflows(_asked);
     _accepted currant._activation[] := currant._accept_leased(worker, _asked, _locked);
 begin

@@ -69,50 +69,6 @@ comment on function currant._commands_of(currant._activation[]) is
 
 revoke all on function currant._commands_of(currant._activation[]) from public;
 
-create or replace function currant._children_of(activations currant._activation[], commands currant._command[])
-returns currant._command[]
-language plpgsql
-immutable
-set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan
-set jit = off
-as $$
-declare
-    -- Where it takes more than a look at the kind.
-    _mixed uuid[] := array(
-        select a.execution
-        from unnest(activations) as a
-        where
-            a.kinds && array['child']
-            or (a.kinds && array['task'] and (a.kinds && array['cancel'] or a.final is not null))
-    );
-    _children currant._command[] := array(
-        select c from unnest(_children_of.commands) as c where c.kind = 'task' and c.workflow_id <> all (_mixed)
-    );
-begin
-    if _mixed <> '{}' then
-        _children := _children || array(
-            select c
-            from unnest(activations) as a
-            cross join lateral (
-                select array_agg((x.value ->> 'number')::integer) as numbers
-                from unnest(currant._to_start(a.commands, false, a.final is not null)) as x (value)
-            ) as s
-            cross join lateral unnest(_children_of.commands) as c
-            where
-                a.execution = any (_mixed) and c.workflow_id = a.execution
-                and c.kind in ('task', 'child') and c.number = any (s.numbers)
-        );
-    end if;
-    return _children;
-end
-$$;
-
-comment on function currant._children_of(currant._activation[], currant._command[]) is
-'Those of the commands of activations that ask for tasks and child workflows that are to be made now: without an idempotency key, see _to_start.';
-
-revoke all on function currant._children_of(currant._activation[], currant._command[]) from public;
-
 -- Tasks and children are counted before their workflows are brought up to date, and those before commands are carried
 -- out, so that none of these finds a workflow that has not begun, or is blocked, and ends it. Its own time is the
 -- activation itself, and whatever passed while a task of it was open.
@@ -138,30 +94,43 @@ as $$
 declare
     _commands currant._command[] := currant._commands_of(activations);
     _children currant._command[];
-    _arrived record;
+    _has record;
     _ending uuid[];
+    _arrived record;
     _parents uuid[] := array[]::uuid[];
     _tasks integer[];
     _workflows integer[];
     _leased currant.leases[] := array[]::currant.leases[];
+    _armed record;
+    _woken uuid[];
     _one currant._activation;
 begin
-    if exists (
-        select from unnest(activations) as a
-        where
+    select
+        bool_or(
             a.earliest <= a.loaded or a.latest > a.last_event
             or (a.final ->> 'kind' = 'continue_as_new' and (a.final ->> 'event')::integer <> a.last_event)
-    ) then
+        ) as misfits,
+        bool_or(a.begins) as beginnings,
+        bool_or(a.arrivals <> '{}') as arrivals,
+        bool_or(a.is_blocked) as blocked,
+        bool_or(a.token is not null) as leased,
+        bool_or(a.kinds && array['timer']) as timers,
+        bool_or(a.kinds && array['cancel', 'child', 'attach', 'queue', 'signal', 'request_cancel']) as others,
+        coalesce(array_agg(a.execution) filter (where a.final is not null), '{}') as ending
+    into _has
+    from unnest(activations) as a;
+    _ending := _has.ending;
+    if _has.misfits then
         raise exception using
             errcode = '22023', message = 'the commands do not fit the activation',
             detail = 'a command names an event that its activation does not apply',
             hint = 'each command names an event that this activation applies, continue_as_new the last one';
     end if;
 
-    if exists (select from unnest(activations) as a where a.begins) then
+    if _has.beginnings then
         perform currant._record_beginnings(activations);
     end if;
-    if exists (select from unnest(activations) as a where a.arrivals <> '{}') then
+    if _has.arrivals then
         select r.places, r.ended_tasks, r.ended_children into _arrived
         from currant._record_arrivals(activations) as r;
     else
@@ -175,7 +144,7 @@ begin
         perform currant._record_commands(_commands);
     end if;
 
-    _children := currant._children_of(activations, _commands);
+    _children := currant._to_start(_commands, _ending);
     if _children <> '{}' then
         select array_agg(c.workflow_id), array_agg(c.tasks), array_agg(c.workflows)
         into _parents, _tasks, _workflows
@@ -190,45 +159,60 @@ begin
         _leased := currant._start_children(_children, worker, queues, slots, now);
     end if;
 
-    update currant.workflows as w
-    set
-        last_event = a.last_event,
-        last_command = coalesce(a.last_command, w.last_command),
-        last_at = a.at,
-        last_token = coalesce(a.token, w.last_token),
-        version = greatest(w.version, coalesce((a.options ->> 'version')::integer, 1)),
-        open_tasks = x.open_tasks,
-        open_children = x.open_children,
-        used = w.used + greatest(_apply_activations.now - coalesce(w.active_since, a.at), interval '0'),
-        active_since = case when x.open_tasks > 0 then _apply_activations.now end,
-        is_deadline_armed = w.is_deadline_armed or x.open_tasks > 0,
-        lost_activations = 0,
-        refused_ends = 0,
-        blocked_reason = null,
-        blocked_since = null,
-        waits_for = left(a.options ->> 'waits_for', 500)
-    from unnest(activations) as a
-    cross join lateral (
-        select v.open_tasks, v.open_children
-        from currant.workflows as v
-        where v.execution_id = a.execution
-        limit 1
-    ) as o
-    cross join lateral (
-        select
-            array_position(_arrived.places, a.n) as arrived,
-            array_position(_parents, a.execution) as started
-    ) as p
-    cross join lateral (
-        select
-            o.open_tasks - cardinality(a.ended) - coalesce(_arrived.ended_tasks[p.arrived], 0)
-            + coalesce(_tasks[p.started], 0) as open_tasks,
-            o.open_children - coalesce(_arrived.ended_children[p.arrived], 0)
-            + coalesce(_workflows[p.started], 0) as open_children
-    ) as x
-    where w.execution_id = a.execution;
-
-    if exists (select from unnest(activations) as a where a.is_blocked) then
+    with moved as (
+        update currant.workflows as w
+        set
+            last_event = a.last_event,
+            last_command = coalesce(a.last_command, w.last_command),
+            last_at = a.at,
+            last_token = coalesce(a.token, w.last_token),
+            version = greatest(w.version, coalesce((a.options ->> 'version')::integer, 1)),
+            open_tasks = x.open_tasks,
+            open_children = x.open_children,
+            used = w.used + greatest(_apply_activations.now - coalesce(w.active_since, a.at), interval '0'),
+            active_since = case when x.open_tasks > 0 then _apply_activations.now end,
+            is_deadline_armed = w.is_deadline_armed or x.open_tasks > 0,
+            lost_activations = 0,
+            refused_ends = 0,
+            blocked_reason = null,
+            blocked_since = null,
+            waits_for = left(a.options ->> 'waits_for', 500)
+        from unnest(activations) as a
+        cross join lateral (
+            select v.ctid as place, v.open_tasks, v.open_children
+            from currant.workflows as v
+            where v.execution_id = a.execution
+            limit 1
+        ) as o
+        cross join lateral (
+            select
+                array_position(_arrived.places, a.n) as arrived,
+                array_position(_parents, a.execution) as started
+        ) as p
+        cross join lateral (
+            select
+                o.open_tasks - cardinality(a.ended) - coalesce(_arrived.ended_tasks[p.arrived], 0)
+                + coalesce(_tasks[p.started], 0) as open_tasks,
+                o.open_children - coalesce(_arrived.ended_children[p.arrived], 0)
+                + coalesce(_workflows[p.started], 0) as open_children
+        ) as x
+        -- Where the row is stays the same while the caller has it locked.
+        where w.ctid = o.place
+        returning
+            w.execution_id, w.timeout - w.used as time_left,
+            w.is_deadline_armed and not a.is_armed and a.final is null as is_new
+    )
+    select array_agg(m.execution_id) as ids, array_agg(m.time_left) as times_left
+    into _armed
+    from moved as m
+    where m.is_new;
+    if _armed.ids is not null then
+        insert into currant.delayed (execution_id, kind, due_at)
+        select t.id, 'deadline', _apply_activations.now + greatest(t.time_left, interval '0')
+        from unnest(_armed.ids, _armed.times_left) as t (id, time_left)
+        on conflict on constraint delayed_pkey do nothing;
+    end if;
+    if _has.blocked then
         delete from currant.delayed as d
         where d.ctid = any (array(
             select c.ctid
@@ -238,16 +222,7 @@ begin
             for update of c skip locked
         ));
     end if;
-    if exists (select from unnest(activations) as a where not a.is_armed and a.final is null) then
-        insert into currant.delayed (execution_id, kind, due_at)
-        select w.execution_id, 'deadline', _apply_activations.now + greatest(w.timeout - w.used, interval '0')
-        from unnest(activations) as a
-        join currant.workflows as w on w.execution_id = a.execution
-        where not a.is_armed and a.final is null and w.is_deadline_armed
-        on conflict on constraint delayed_pkey do nothing;
-    end if;
-    _ending := array(select a.execution from unnest(activations) as a where a.final is not null);
-    if exists (select from unnest(activations) as a where a.kinds && array['timer']) then
+    if _has.timers then
         insert into currant.delayed (execution_id, kind, number, due_at)
         select
             c.workflow_id, 'timer', c.number,
@@ -258,13 +233,15 @@ begin
         from unnest(_commands) as c
         where c.kind = 'timer' and c.workflow_id <> all (_ending);
     end if;
-    for _one in
-        select a.*
-        from unnest(activations) as a
-        where a.kinds && array['cancel', 'child', 'attach', 'queue', 'signal', 'request_cancel']
-    loop
-        perform currant._carry_out(_one.execution, _one.commands, _one.final is not null, now);
-    end loop;
+    if _has.others then
+        for _one in
+            select a.*
+            from unnest(activations) as a
+            where a.kinds && array['cancel', 'child', 'attach', 'queue', 'signal', 'request_cancel']
+        loop
+            perform currant._carry_out(_one.execution, _one.commands, _one.final is not null, now);
+        end loop;
+    end if;
 
     if _ending <> '{}' then
         perform currant._put_back(a.execution, a.options -> 'unread', a.final ->> 'kind' = 'cancelled')
@@ -296,14 +273,22 @@ begin
             worker, now
         );
     end if;
-    if cardinality(_ending) < cardinality(activations) then
-        insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-        select w.execution_id, w.queue, w.rank, 0, true
-        from unnest(activations) as a
-        join currant.workflows as w on w.execution_id = a.execution
-        where
-            a.final is null
-            and (select true from currant.inbox as i where i.workflow_id = a.execution limit 1);
+    -- The wake row of what arrived during an activation may have been taken away in favour of its lease. There was no
+    -- lease if the activation is ahead.
+    if _has.leased then
+        _woken := array(
+            select a.execution
+            from unnest(activations) as a
+            where
+                a.final is null and a.token is not null
+                and (select true from currant.inbox as i where i.workflow_id = a.execution limit 1)
+        );
+        if _woken <> '{}' then
+            insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+            select w.execution_id, w.queue, w.rank, 0, true
+            from currant.workflows as w
+            where w.execution_id = any (_woken);
+        end if;
     end if;
     return _leased;
 end

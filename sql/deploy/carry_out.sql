@@ -116,10 +116,7 @@ declare
     _payload jsonb;
     _id uuid;
     _holder uuid;
-    _keyed integer[] := array(
-        select (c.value ->> 'number')::integer
-        from unnest(currant._to_start(commands, true, is_last)) as c (value)
-    );
+    _keyed integer[] := currant._keyed_to_start(commands, is_last);
 begin
     -- In the order given: of several with one idempotency key the first is to get it.
     for _command in

@@ -8,17 +8,19 @@ returns void
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
     _ends integer;
     _unknown integer;
+    _whole bigint;
     _result bigint;
     _arguments bigint;
+    _options bigint;
 begin
-    select max(f.ends), sum(f.unknown), max(f.result), max(f.arguments)
-    into _ends, _unknown, _result, _arguments
+    select max(f.ends), sum(f.unknown), max(pg_column_size(x.value))
+    into _ends, _unknown, _whole
     from unnest(commands) as x (value)
     cross join lateral (
         select
@@ -30,12 +32,7 @@ begin
                         'cancel', 'version', 'complete', 'fail', 'cancelled', 'continue_as_new'
                     )
                     or (c.kind in ('task', 'child', 'queue') and c.payload ->> 'id' is null)
-            ) as unknown,
-            max(pg_column_size(c.payload)) filter (
-                where
-                    c.kind in ('timer', 'attach', 'side_effect', 'cancel', 'version', 'complete', 'fail', 'cancelled')
-            ) as result,
-            max(pg_column_size(c.payload -> 'args')) filter (where c.kind = 'continue_as_new') as arguments
+            ) as unknown
         from jsonb_to_recordset(x.value) as c (kind text, payload jsonb)
     ) as f;
     if _unknown > 0 then
@@ -49,13 +46,27 @@ begin
             errcode = '22023', message = 'the commands do not fit the activation',
             detail = format('%s ends', _ends), hint = 'a workflow ends once, or continues as new';
     end if;
-    perform currant._check_size('result', _result);
-    perform currant._check_size('arguments', _arguments);
+    -- No part is larger than the whole.
+    if _whole > (select c.max_payload_bytes from currant.configuration as c) then
+        select
+            max(pg_column_size(c.payload)) filter (
+                where
+                    c.kind in ('timer', 'attach', 'side_effect', 'cancel', 'version', 'complete', 'fail', 'cancelled')
+            ),
+            max(pg_column_size(c.payload -> 'args')) filter (where c.kind in ('task', 'child', 'continue_as_new')),
+            max(pg_column_size(c.payload -> 'options')) filter (where c.kind in ('task', 'child'))
+        into _result, _arguments, _options
+        from unnest(commands) as x (value)
+        cross join lateral jsonb_to_recordset(x.value) as c (kind text, payload jsonb);
+        perform currant._check_size('result', _result);
+        perform currant._check_size('arguments', _arguments);
+        perform currant._check_size('options', _options);
+    end if;
 end
 $$;
 
 comment on function currant._check_commands(jsonb[]) is
-'Refuses commands of unknown kinds, several ends, and what is too large to be written into a history. Each element has the commands of one activation. Errors: 22023, KR005.';
+'Refuses commands of unknown kinds, several ends, and what is too large to be kept. Each element has the commands of one activation. Errors: 22023, KR005.';
 
 revoke all on function currant._check_commands(jsonb[]) from public;
 

@@ -4,41 +4,67 @@
 -- requires: ready
 -- requires: delayed
 -- requires: policy
--- requires: payload
 -- requires: types
 -- requires: leases
 
 begin;
 
-create or replace function currant._to_start(commands jsonb, is_keyed boolean, is_last boolean)
-returns jsonb[]
+create or replace function currant._keyed_to_start(commands jsonb, is_last boolean)
+returns integer[]
 language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    _cancelled jsonb[] := array(
-        select c.value -> 'number' from jsonb_array_elements(commands) as c (value) where c.value ->> 'kind' = 'cancel'
-    );
 begin
     return array(
-        select c.value
-        from jsonb_array_elements(commands) with ordinality as c (value, n)
+        select (c.value ->> 'number')::integer
+        from jsonb_array_elements(commands) as c (value)
         where
-            c.value ->> 'kind' in ('task', 'child')
-            and (c.value -> 'payload' -> 'options' ->> 'key' is not null and c.value ->> 'kind' = 'child') = is_keyed
-            -- Created and cancelled in the same commit: both are in the history, and nothing is run.
-            and c.value -> 'number' <> all (_cancelled)
+            c.value ->> 'kind' = 'child'
+            and c.value -> 'payload' -> 'options' ->> 'key' is not null
+            and not exists (
+                select from jsonb_array_elements(commands) as x (value)
+                where x.value ->> 'kind' = 'cancel' and x.value -> 'number' = c.value -> 'number'
+            )
             and (not is_last or c.value -> 'payload' -> 'options' ->> 'on_parent_end' = 'abandon')
-        order by c.n
     );
 end
 $$;
 
-comment on function currant._to_start(jsonb, boolean, boolean) is
-'Those of a commit''s commands that ask for tasks and child workflows that are to be made, with or without an idempotency key: what the same commit cancels is not, and of a run''s last commit only what is to outlive it.';
+comment on function currant._keyed_to_start(jsonb, boolean) is
+'The numbers of those of a commit''s commands that ask for child workflows with an idempotency key and are to be made: what the same commit cancels is not, and of a run''s last commit only what is to outlive it.';
 
-revoke all on function currant._to_start(jsonb, boolean, boolean) from public;
+revoke all on function currant._keyed_to_start(jsonb, boolean) from public;
+
+create or replace function currant._to_start(commands currant._command[], ending uuid[])
+returns currant._command[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    _cancelled text[] := array(
+        select c.workflow_id::text || c.number::text from unnest(commands) as c where c.kind = 'cancel'
+    );
+begin
+    return array(
+        select c
+        from unnest(_to_start.commands) as c
+        where
+            (c.kind = 'task' or (c.kind = 'child' and c.payload -> 'options' ->> 'key' is null))
+            -- Created and cancelled in the same commit: both are in the history, and nothing is run.
+            and (_cancelled = '{}' or c.workflow_id::text || c.number::text <> all (_cancelled))
+            and (c.workflow_id <> all (ending) or c.payload -> 'options' ->> 'on_parent_end' = 'abandon')
+    );
+end
+$$;
+
+comment on function currant._to_start(currant._command[], uuid[]) is
+'Those of several workflows'' commands that ask for tasks and child workflows, without an idempotency key, that are to be made: what the same commit cancels is not, and of workflows that are ending only what is to outlive them.';
+
+revoke all on function currant._to_start(currant._command[], uuid[]) from public;
 
 create or replace function currant._policy_of_child(kind text, function text, options jsonb, fallback_queue text)
 returns currant._policy
@@ -76,16 +102,7 @@ set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
-declare
-    _arguments bigint;
-    _options bigint;
 begin
-    select max(pg_column_size(c.payload -> 'args')), max(pg_column_size(c.payload -> 'options'))
-    into _arguments, _options
-    from unnest(children) as c;
-    perform currant._check_size('arguments', _arguments);
-    perform currant._check_size('options', _options);
-
     return query
     with wanted as materialized (
         select
@@ -115,7 +132,7 @@ end
 $$;
 
 comment on function currant._resolve_children(currant._command[]) is
-'Commands that ask for tasks and child workflows, in the order given, with what each is to be run with; those that name and declare no queue go to their workflow''s. Errors: 22023, KR001, KR005.';
+'Commands that ask for tasks and child workflows, in the order given, with what each is to be run with; those that name and declare no queue go to their workflow''s. Errors: 22023, KR001.';
 
 revoke all on function currant._resolve_children(currant._command[]) from public;
 
@@ -137,25 +154,27 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    _leased currant.leases[];
+    _made record;
+    _leased currant.leases[] := array[]::currant.leases[];
 begin
     with resolved as materialized (
         select
-            r.place, (r.child).*, (r.policy).version, (r.policy).queue, (r.policy).priority,
-            (r.policy).max_attempts, (r.policy).timeout, (r.policy).retry_delay, (r.policy).retry_backoff,
-            (r.policy).retry_max_delay, (r.policy).headers, (r.policy).due_at,
-            r.root_id, ((r.child).payload ->> 'id')::uuid as id, (r.child).kind = 'child' as is_workflow,
-            coalesce((r.policy).due_at > _start_children.at, false) as is_later
+            (r.child).workflow_id, (r.child).number, (r.child).name, (r.child).payload, (r.policy).version,
+            (r.policy).queue, (r.policy).priority, (r.policy).max_attempts, (r.policy).timeout,
+            (r.policy).retry_delay, (r.policy).retry_backoff, (r.policy).retry_max_delay, (r.policy).headers,
+            (r.policy).due_at, r.place, r.root_id, ((r.child).payload ->> 'id')::uuid as id,
+            (r.child).kind = 'child' as is_workflow,
+            coalesce((r.policy).due_at > _start_children.at, false) as is_later,
+            (r.child).kind = 'task' and (r.policy).queue = any (_start_children.queues)
+            and coalesce((r.policy).due_at <= _start_children.at, true) as may_be_direct
         from currant._resolve_children(children) as r
         order by r.place
     ),
     wanted as materialized (
         select
             r.*,
-            not r.is_workflow and not r.is_later and r.queue = any (_start_children.queues)
-            and row_number() over (
-                order by r.is_workflow or r.is_later or r.queue <> all (_start_children.queues), r.place
-            ) <= _start_children.slots as is_direct
+            r.may_be_direct
+            and row_number() over (partition by r.may_be_direct order by r.place) <= _start_children.slots as is_direct
         from resolved as r
     ),
     created as (
@@ -170,46 +189,58 @@ begin
             w.retry_max_delay, w.workflow_id, w.number, w.root_id, w.payload -> 'options' ->> 'key', w.headers,
             _start_children.at, coalesce(w.payload -> 'options' ->> 'on_parent_end', 'cancel')
         from wanted as w
-        order by w.place
-    ),
-    begun as (
-        insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at)
-        select w.id, w.queue, -2 * w.priority, w.timeout, w.version, _start_children.at
-        from wanted as w
-        where w.is_workflow
-    ),
-    later as (
-        insert into currant.delayed (execution_id, kind, due_at)
-        select w.id, 'start', w.due_at
-        from wanted as w
-        where w.is_later
-    ),
-    now as (
-        insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-        select w.id, w.queue, -2 * w.priority, 1, w.is_workflow
-        from wanted as w
-        where not w.is_later and not w.is_direct
-        order by w.place
-    ),
-    leased as (
-        insert into currant.leases as l (
-            execution_id, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at, deadline_at
-        )
-        select
-            w.id, _start_children.worker, 1, false, w.workflow_id, w.number, _start_children.at,
-            _start_children.at + w.timeout
-        from wanted as w
-        where w.is_direct
-        order by w.place
-        returning l as lease
     )
-    select coalesce(array_agg(l.lease), '{}') into _leased from leased as l;
+    select
+        array_agg(w.id) filter (where w.is_direct) as direct,
+        array_agg(w.workflow_id) filter (where w.is_direct) as parents,
+        array_agg(w.number) filter (where w.is_direct) as numbers,
+        array_agg(w.timeout) filter (where w.is_direct) as timeouts,
+        array_agg(w.id) filter (where w.is_workflow) as workflows,
+        array_agg(w.id) filter (where w.is_later) as later,
+        array_agg(w.due_at) filter (where w.is_later) as due_at,
+        array_agg(w.id) filter (where not w.is_later and not w.is_direct) as ready
+    into _made
+    from (select x.* from wanted as x order by x.place) as w;
+
+    if _made.direct is not null then
+        with leased as (
+            insert into currant.leases as l (
+                execution_id, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at, deadline_at
+            )
+            select
+                t.id, _start_children.worker, 1, false, t.parent_id, t.number, _start_children.at,
+                _start_children.at + t.timeout
+            from unnest(_made.direct, _made.parents, _made.numbers, _made.timeouts) as t (id, parent_id, number, timeout)
+            returning l as lease
+        )
+        select array_agg(l.lease) into _leased from leased as l;
+    end if;
+    if _made.workflows is not null then
+        insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at)
+        select e.id, e.queue, -2 * e.priority, e.timeout, e.version, _start_children.at
+        from currant.executions as e
+        where e.id = any (_made.workflows);
+    end if;
+    if _made.later is not null then
+        insert into currant.delayed (execution_id, kind, due_at)
+        select t.id, 'start', t.due_at
+        from unnest(_made.later, _made.due_at) as t (id, due_at);
+    end if;
+    if _made.ready is not null then
+        insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+        select t.id, e.queue, -2 * e.priority, 1, e.kind = 'workflow'
+        from unnest(_made.ready) with ordinality as t (id, n)
+        cross join lateral (
+            select x.queue, x.priority, x.kind from currant.executions as x where x.id = t.id limit 1
+        ) as e
+        order by t.n;
+    end if;
     return _leased;
 end
 $$;
 
 comment on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) is
-'Creates the tasks and child workflows that the given commands ask for, in that order. Up to slots tasks in the given queues are leased to the worker at once; returns these leases. Errors: 22023, KR001, KR005.';
+'Creates the tasks and child workflows that the given commands ask for, in that order. Up to slots tasks in the given queues are leased to the worker at once; returns these leases. Errors: 22023, KR001.';
 
 revoke all on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) from public;
 

@@ -2,7 +2,7 @@
 
 begin;
 
-select 'currant._read_activations(jsonb)'::regprocedure;
+select 'currant._read_activations(jsonb, boolean)'::regprocedure;
 
 select 'currant._try_keys(jsonb)'::regprocedure;
 

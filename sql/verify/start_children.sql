@@ -2,7 +2,9 @@
 
 begin;
 
-select 'currant._to_start(jsonb, boolean, boolean)'::regprocedure;
+select 'currant._keyed_to_start(jsonb, boolean)'::regprocedure;
+
+select 'currant._to_start(currant._command[], uuid[])'::regprocedure;
 
 select 'currant._policy_of_child(text, text, jsonb, text)'::regprocedure;
 
