@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -414,4 +415,27 @@ async def test_what_json_cannot_foresee_goes_the_other_way(
         "{'a': [10, 1.0], 'zz': 1.5}",
     ]
     assert steps.words == [models.Word.ACCEPTED]
+    follow(database, handle.id)
+
+
+async def test_results_do_not_wait_for_slow_workflow_code(
+    work: StartWorker, database: Database, steps: Steps, runs: dict[str, int]
+) -> None:
+    @workflow(queue=QUEUE)
+    async def slow() -> int:
+        first = asyncio.create_task(function("add").run(1, 1, "first"))
+        second = asyncio.create_task(function("add").run(2, 2, "second"))
+        found = await first
+        blocked.wait(20)
+        return found + await second
+
+    blocked = threading.Event()
+    work(QUEUE)
+    handle = await slow.queue()
+
+    await database.eventually("select count(*) = 2 from currant.outcomes")
+    assert not steps.words
+    blocked.set()
+    assert await handle.result(timeout=20) == 6
+    assert runs == {"first": 1, "second": 1}
     follow(database, handle.id)
