@@ -19,6 +19,7 @@ from currant import (
     definitions,
     models,
     replaying,
+    steps_ahead,
     task,
     wait_for_signal,
     workflow,
@@ -36,6 +37,7 @@ class Steps:
     """How the database has answered steps, and what happens just before one is sent."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
         self.words: list[models.Word] = []
         self.before: Callable[[models.Step], object] | None = None
         settled, computed = Worker.settled, StepsAhead.computed
@@ -50,8 +52,15 @@ class Steps:
                 self.before(step)
             computed(ahead, job, step)
 
+        # Not to depend on how busy the machine is.
+        self.be_patient(60.0)
         monkeypatch.setattr(Worker, "settled", answered)
         monkeypatch.setattr(StepsAhead, "computed", reported)
+
+    def be_patient(self, seconds: float) -> None:
+        """Wait for steps for so long."""
+        self._monkeypatch.setattr(steps_ahead, "_PATIENCE", seconds)
+        self._monkeypatch.setattr(steps_ahead, "_LONGEST_WAIT", seconds)
 
     def once(self, happens: Callable[[models.Step], object]) -> None:
         """Before the next step is sent, and never again."""
@@ -61,10 +70,6 @@ class Steps:
             happens(step)
 
         self.before = happens_once
-
-    @property
-    def are_accepted(self) -> bool:
-        return set(self.words) == {models.Word.ACCEPTED}
 
 
 @pytest.fixture
@@ -430,6 +435,7 @@ async def test_results_do_not_wait_for_slow_workflow_code(
         return found + await second
 
     blocked = threading.Event()
+    steps.be_patient(0.1)
     work(QUEUE)
     handle = await slow.queue()
 
