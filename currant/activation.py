@@ -1,6 +1,7 @@
 """One activation of a workflow: from what has arrived to the commit that is to be reported."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -36,7 +37,7 @@ _read_inbox = msgspec.json.Decoder(list[_Arrival]).decode
 
 
 class RunningActivation:
-    """An activation on its way through the threads.
+    """An activation under a lease, on its way through the threads.
 
     Attributes:
         end: the command that ends the run, or has another one continue it.
@@ -60,6 +61,16 @@ class RunningActivation:
         self.started = 0.0
         self.warned = False
         self.end: Command | None = None
+
+    @property
+    def token(self) -> int:
+        """Of its lease."""
+        return self.claimed.token
+
+    @property
+    def name(self) -> str:
+        """The workflow, for people."""
+        return f"{self.claimed.function} {self.claimed.execution_id}"
 
     @property
     def replays(self) -> bool:
@@ -113,19 +124,133 @@ class RunningActivation:
             return blocked_activation(claimed, instance.blocked)
         if instance.finished:
             self.end = commands[-1]
-            unread = instance.mailboxes.unread_events()
-            if unread and self.end.kind != "continue_as_new":
-                options["unread"] = unread
-        else:
-            options["waits_for"] = instance.waiting_for()
         return models.Activation(
             claimed.execution_id,
             claimed.token,
             loaded,
             tuple(arrivals),
-            f"[{','.join(command.to_json() for command in commands)}]",
-            msgspec.json.encode(options).decode(),
+            _as_json(commands),
+            _options(instance, options, self.end),
+            tasks=_tasks(commands),
         )
+
+
+class Ahead:
+    """A step: completions of a workflow's tasks that its instance goes on with before any of it is
+    stored. On its way through the threads like an activation.
+
+    Attributes:
+        completions: those that it takes in, in this order.
+        later: completions that came since; they wait for the answer to this step.
+        unused: those that the run did not take, because it ended before.
+        is_given_up: it took too long, and what it comes to is of no use any more.
+        end: as that of an activation.
+    """
+
+    __slots__ = (
+        "_at",
+        "completions",
+        "end",
+        "instance",
+        "is_given_up",
+        "later",
+        "started",
+        "token",
+        "unused",
+        "warned",
+    )
+
+    def __init__(self, instance: Instance, completions: Sequence["Completed"]) -> None:
+        self.instance = instance
+        self.completions = completions
+        # One of its own beside those of the completions' leases.
+        self.token = -completions[0].report.token
+        # Never before the event before it, as for any.
+        self._at = max(instance.loop.now, *[one.at for one in completions])
+        self.later: list[Completed] = []
+        self.unused: Sequence[Completed] = ()
+        self.started = 0.0
+        self.warned = False
+        self.is_given_up = False
+        self.end: Command | None = None
+
+    @property
+    def name(self) -> str:
+        """The workflow, for people."""
+        return f"{self.instance.run.function} {self.instance.run.id}"
+
+    def run(self, encode_limit: int, *, strict: bool = False) -> models.Step | None:
+        """Apply the completions; in a thread.
+
+        Whatever is not plain sailing is left to an activation under a lease, which has ways to say
+        what is wrong: then there is no step, and the instance is of no more use.
+        """
+        instance = self.instance
+        loaded = instance.last_event
+        commands: list[Command] = []
+        used = 0
+        try:
+            for one in self.completions:
+                if instance.finished:
+                    break
+                number = instance.last_event + 1
+                event = Event(
+                    number, "task_completed", self._at, one.number, None, one.payload, one.execution
+                )
+                commands += instance.apply(event)
+                used += 1
+        except BaseException:
+            return None
+        if instance.blocked is not None:
+            return None
+        if instance.finished:
+            self.end = commands[-1]
+        self.unused = self.completions[used:]
+        return models.Step(
+            instance.run.id,
+            self.token,
+            loaded,
+            self._at,
+            tuple(one.report for one in self.completions[:used]),
+            _as_json(commands),
+            _options(instance, {"version": instance.run.version}, self.end),
+            tasks=_tasks(commands),
+        )
+
+
+class Completed(msgspec.Struct, frozen=True, gc=False):
+    """A task that has completed, and what its workflow is to be told.
+
+    Attributes:
+        number: of the command that asked for it.
+        at: the time by the database's clock, not later than now.
+        payload: the result as it will come back from the database.
+    """
+
+    report: models.Completion
+    number: int
+    at: datetime
+    payload: str
+
+    @property
+    def execution(self) -> UUID:
+        return self.report.execution_id
+
+
+def _as_json(commands: Sequence[Command]) -> str:
+    return f"[{','.join([command.to_json() for command in commands])}]"
+
+
+def _options(instance: Instance, options: dict[str, Any], end: Command | None) -> str:
+    if end is None:
+        options["waits_for"] = instance.waiting_for()
+    elif end.kind != "continue_as_new" and (unread := instance.mailboxes.unread_events()):
+        options["unread"] = unread
+    return msgspec.json.encode(options).decode()
+
+
+def _tasks(commands: Sequence[Command]) -> int:
+    return sum([command.kind == "task" for command in commands])
 
 
 def blocked_activation(claimed: models.Claimed, reason: str) -> models.Activation:

@@ -2,26 +2,38 @@
 
 An activation takes a workflow's new events, applies them one by one, and reports the commands they
 caused. The instance stays in memory for the next one, which then needs no replay; that is a cache
-and nothing more. Workflow code has no business to take long; one that does is watched, its stack is
-logged, in the end it is interrupted, and meanwhile the others go on in further threads.
+and nothing more. It also lets the workflow go on with a result before that is stored, if the task
+ran here: then both are reported as one.
+
+Workflow code has no business to take long; one that does is watched, its stack is logged, in the
+end it is interrupted, and meanwhile the others go on in further threads.
 """
 
 import asyncio
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
 import msgspec
 import psycopg
 
 from currant import database, definitions, failures, models
-from currant.activation import RunningActivation, blocked_activation, first_event
+from currant.activation import (
+    Ahead,
+    Completed,
+    RunningActivation,
+    blocked_activation,
+    first_event,
+)
 from currant.connections import Source
 from currant.models import Report
 from currant.settings import Settings
+from currant.stored import stored
 from currant.threads import Threads
 from currant.workflow.history import Command, Entry
 from currant.workflow.instance import Instance
@@ -39,6 +51,9 @@ _INTERRUPT_GRACE: Final = 2.0
 _MOST_REASONS: Final = 1000
 # Seconds before workflows are given back whose history could not be read.
 _READ_PAUSE: Final = 1.0
+
+
+_Job = RunningActivation | Ahead
 
 
 class Host(Protocol):
@@ -75,14 +90,18 @@ class Activations:
         self._threads = Threads("currant-workflow")
         self._cache: OrderedDict[UUID, Instance] = OrderedDict()
         self._blocked: OrderedDict[UUID, str] = OrderedDict()  # reasons that have been logged
-        self._waiting: deque[RunningActivation] = deque()
-        self._running: dict[int, RunningActivation] = {}
-        self._finished: deque[tuple[RunningActivation, models.Activation]] = deque()
-        self._committing: dict[int, RunningActivation] = {}
+        self._waiting: deque[_Job] = deque()
+        self._running: dict[int, _Job] = {}
+        self._finished: deque[tuple[_Job, models.Activation | models.Step | None]] = deque()
+        self._committing: dict[int, _Job] = {}
+        self._ahead: dict[UUID, Ahead] = {}  # by workflow, from the completion to the answer
+        self._steps_reported = 0  # those of them that wait for the answer
         self._active: dict[int, models.Claimed] = {}
         self._drainers = 0  # threads at work, without those that were given up
+        self._drains: set[asyncio.Future[bool]] = set()  # of every thread that has not come back
         self._hung = 0  # threads that were given up and have not come back
         self._is_flush_due = False
+        self._is_drain_due = False
         self._closing: deque[Instance] = deque()
         self._being_closed: dict[int, tuple[Instance, float]] = {}
         self._reader: psycopg.AsyncConnection[Any] | None = None
@@ -130,10 +149,112 @@ class Activations:
             fetch.add_done_callback(self._fetches.discard)
         self._drain()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything has been begun that has not been answered."""
+        return bool(self._active or self._ahead)
+
+    @property
+    def steps_under_way(self) -> int:
+        """How many steps are being computed; what takes long is given up and not counted."""
+        return len(self._ahead) - self._steps_reported
+
+    @property
+    def completing(self) -> dict[int, UUID]:
+        """Token and execution of each completion that a workflow goes on with ahead."""
+        return {
+            one.report.token: one.report.execution_id
+            for job in self._ahead.values()
+            for one in (*job.completions, *job.later)
+        }
+
+    def step(self, completion: models.Completion, claimed: models.Claimed, at: datetime) -> bool:
+        """Go on with the workflow that waits for a task, if it is in memory and nothing else is
+        known to have happened to it; `Host.activated` is then called for both at once.
+
+        Args:
+            at: now, by the database's clock; rather too early than too late.
+
+        Returns:
+            Whether the completion is taken care of.
+        """
+        workflow, number = claimed.parent_id, claimed.command_number
+        ahead = self._ahead.get(workflow) if workflow is not None else None
+        if workflow is None or number is None or (ahead is None and workflow not in self._cache):
+            return False
+        payload = stored(completion.result)
+        if payload is None:
+            return False
+        completed = Completed(completion, number, at, payload)
+        if ahead is not None:
+            ahead.later.append(completed)
+        else:
+            self._go_ahead(workflow, [completed])
+        return True
+
+    def _go_ahead(self, workflow: UUID, completions: Sequence[Completed]) -> None:
+        instance = self._cache.pop(workflow, None)
+        if instance is None:
+            self._send_alone(completions)
+            return
+        self._ahead[workflow] = job = Ahead(instance, completions)
+        self._waiting.append(job)
+        if not self._is_drain_due:
+            # Many tasks end in one turn of the loop, and a thread takes all of them.
+            self._is_drain_due = True
+            self._loop.call_soon(self._drain_now)
+
+    def _send_alone(self, completions: Iterable[Completed]) -> None:
+        for one in completions:
+            self._host.activated(one.report)
+
+    def _forward(self, job: Ahead, step: models.Step | None) -> None:
+        """Report what a step has come to."""
+        if step is None or job.is_given_up:
+            self._close(job.instance)
+            self._give_up_step(job)
+            return
+        self._committing[step.token] = job
+        self._steps_reported += 1
+        self._host.activated(step)
+        self._send_alone(job.unused)
+
+    def _give_up_step(self, job: Ahead) -> None:
+        """Report the completions without what the workflow makes of them."""
+        if not job.is_given_up:
+            job.is_given_up = True
+            del self._ahead[job.instance.run.id]
+            self._send_alone((*job.completions, *job.later))
+
+    def _settled_step(self, job: Ahead, word: models.Word) -> None:
+        run = job.instance.run
+        del self._ahead[run.id]
+        self._steps_reported -= 1
+        if word is models.Word.ACCEPTED:
+            self._log_end(run.function, run.id, run.parent_id, job.end)
+        goes_on = word is models.Word.ACCEPTED and job.end is None
+        if goes_on and self._host.keeps(job.instance):
+            self._keep(job.instance)
+        else:
+            self._close(job.instance)
+            self._drain()
+        if job.later:
+            # A claim of the same answer comes first.
+            self._loop.call_soon(self._go_ahead, run.id, job.later)
+
+    def _keep(self, instance: Instance) -> None:
+        self._cache[instance.run.id] = instance
+        if len(self._cache) > self._settings.worker_workflow_cache:
+            self._close(self._cache.popitem(last=False)[1])
+            self._drain()
+
     def settled(self, report: Report, word: models.Word) -> None:
-        """The database has answered an activation."""
+        """The database has answered an activation or a step."""
         claimed = self._active.pop(report.token, None)
         job = self._committing.pop(report.token, None)
+        if isinstance(job, Ahead):
+            self._settled_step(job, word)
+            return
         reason = report.blocked if isinstance(report, models.Activation) else None
         if claimed is not None and word is models.Word.ACCEPTED:
             self._log(claimed, job.end if job else None, reason)
@@ -141,12 +262,10 @@ class Activations:
             return
         is_kept = word in (models.Word.ACCEPTED, models.Word.ALREADY) and reason is None
         if is_kept and job.end is None and self._host.keeps(job.instance):
-            self._cache[report.execution_id] = job.instance
-            if len(self._cache) > self._settings.worker_workflow_cache:
-                self._close(self._cache.popitem(last=False)[1])
+            self._keep(job.instance)
         else:
             self._close(job.instance)
-        self._drain()
+            self._drain()
 
     def _log(self, claimed: models.Claimed, end: Command | None, reason: str | None) -> None:
         """One line when a run of a workflow ends, and one each time that it is blocked anew."""
@@ -157,11 +276,16 @@ class Activations:
             _LOG.error("%s %s is blocked: %s", claimed.function, claimed.execution_id, reason)
             if len(self._blocked) > _MOST_REASONS:
                 self._blocked.popitem(last=False)
+        self._log_end(claimed.function, claimed.execution_id, claimed.parent_id, end)
+
+    def _log_end(
+        self, function: str, execution: UUID, parent: UUID | None, end: Command | None
+    ) -> None:
         if end is None:
             return
-        name = f"{claimed.function} {claimed.execution_id}"
-        if claimed.parent_id is not None:
-            name += f" (child of {claimed.parent_id})"
+        name = f"{function} {execution}"
+        if parent is not None:
+            name += f" (child of {parent})"
         match end.kind:
             case "complete":
                 _LOG.info("completed %s", name)
@@ -181,10 +305,17 @@ class Activations:
         """Close what is in memory, as far as it lets itself be closed."""
         for fetch in list(self._fetches):
             fetch.cancel()
+        # Threads take from what waits, too, and what they have at hand is theirs until they end.
+        unanswered: list[_Job] = []
+        with suppress(IndexError):
+            while True:
+                unanswered.append(self._waiting.popleft())
+        if self._drainers:
+            await asyncio.wait(self._drains, timeout=self._settings.worker_deadlock_warning)
         while self._cache:
             self._closing.append(self._cache.popitem()[1])
         # What was computed and has not been answered is lost with the process as well.
-        unanswered = [*self._committing.values(), *(job for job, _ in self._finished)]
+        unanswered += [*self._committing.values(), *(job for job, _ in self._finished)]
         self._closing += [job.instance for job in unanswered if job.instance is not None]
         self._committing.clear()
         self._finished.clear()
@@ -192,8 +323,9 @@ class Activations:
             self._watcher.cancel()
 
         def close_all() -> None:
-            while self._closing:
-                self._closing.popleft().close()
+            with suppress(IndexError):
+                while True:
+                    _close_now(self._closing.popleft())
 
         try:
             async with asyncio.timeout(self._settings.worker_deadlock_warning):
@@ -246,13 +378,20 @@ class Activations:
         if self._is_more_to_do and self._drainers == 0:
             self._add_drainer()
 
+    def _drain_now(self) -> None:
+        self._is_drain_due = False
+        self._drain()
+
     def _add_drainer(self) -> None:
         self._drainers += 1
-        self._threads.run(self._work).add_done_callback(self._drainer_ended)
+        drain = self._threads.run(self._work)
+        self._drains.add(drain)
+        drain.add_done_callback(self._drainer_ended)
         if self._watcher is None or self._watcher.done():
             self._watcher = self._loop.create_task(self._watch())
 
     def _drainer_ended(self, ended: "asyncio.Future[bool]") -> None:
+        self._drains.discard(ended)
         if ended.result():
             self._drainers -= 1
         else:
@@ -271,10 +410,10 @@ class Activations:
             except IndexError:
                 break
             job.started = time.monotonic()
-            self._running[job.claimed.token] = job
+            self._running[job.token] = job
             activation = job.run(self._host.max_payload_bytes, strict=self._is_strict)
             # Whoever takes it out, this thread or the one that gives it up, has the say.
-            if self._running.pop(job.claimed.token, None) is None:
+            if self._running.pop(job.token, None) is None:
                 if job.instance is not None:
                     _close_now(job.instance)
                 return False
@@ -295,9 +434,12 @@ class Activations:
     def _flush(self) -> None:
         self._is_flush_due = False
         while self._finished:
-            job, activation = self._finished.popleft()
-            self._committing[activation.token] = job
-            self._host.activated(activation)
+            job, report = self._finished.popleft()
+            if isinstance(job, Ahead):
+                self._forward(job, cast("models.Step | None", report))
+            else:
+                self._committing[job.token] = job
+                self._host.activated(cast(models.Activation, report))
 
     def _close(self, instance: Instance) -> None:
         self._closing.append(instance)
@@ -320,12 +462,14 @@ class Activations:
             for closing, took in closings:
                 self._stop_closing(closing, took)
             for job in slow:
+                if isinstance(job, Ahead):
+                    self._give_up_step(job)
                 # Code runs only once there is an instance.
                 if job.instance is not None:
                     self._stop_running(job, job.instance, now - job.started)
 
-    def _stop_running(self, job: RunningActivation, instance: Instance, took: float) -> None:
-        name = f"{job.claimed.function} {job.claimed.execution_id}"
+    def _stop_running(self, job: _Job, instance: Instance, took: float) -> None:
+        name = job.name
         limit = self._settings.worker_deadlock_timeout
         if took > self._settings.worker_deadlock_warning and not job.warned:
             job.warned = True
@@ -335,10 +479,11 @@ class Activations:
             return
         stack = instance.stack()
         instance.interrupt()
-        if took - limit < _INTERRUPT_GRACE or self._running.pop(job.claimed.token, None) is None:
+        if took - limit < _INTERRUPT_GRACE or self._running.pop(job.token, None) is None:
             return
         reason = f"the workflow's code blocked and could not be stopped; it was at\n{stack}"
-        self._host.activated(blocked_activation(job.claimed, failures.storable(reason)))
+        if isinstance(job, RunningActivation):
+            self._host.activated(blocked_activation(job.claimed, failures.storable(reason)))
         self._give_up(name)
 
     def _stop_closing(self, instance: Instance, took: float) -> None:

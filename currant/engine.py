@@ -21,7 +21,7 @@ import psycopg
 from currant import database, errors, models
 from currant.marks import Marks
 from currant.models import Report
-from currant.reports import calls_of, is_bad_data, replacement
+from currant.reports import calls_of, is_bad_data, leases_of, replacement
 
 _LOG = logging.getLogger("currant")
 
@@ -43,6 +43,8 @@ _LONGEST_NAP: Final = 0.04
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
+# After a claim that left slots free, workflows' tasks are taken without queueing for so long.
+_DIRECT_SECONDS: Final = 0.1
 
 
 class Worker(Protocol):
@@ -50,6 +52,9 @@ class Worker(Protocol):
 
     def free_slots(self) -> tuple[int, int]:
         """How many tasks and how many workflow activations could be started now."""
+
+    def steps_under_way(self) -> int:
+        """How many workflows are about to report a step, and to ask for the slot of its task."""
 
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run these."""
@@ -95,8 +100,10 @@ class Engine:
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
         self._poll_at = 0.0
+        self._direct_until = 0.0  # until then workflows' tasks need not queue
         self._is_listening = False  # notifications arrive
         self._wait = max(_DECLARATION, 2 * poll_interval + 1)
+        self._empty_until = 0.0  # until then steps go out without a claim
         self._declared_until = 0.0  # until then producers notify this worker
         self._declare_at = 0.0
         self._tick_at = 0.0
@@ -216,7 +223,10 @@ class Engine:
         return [self._outbox.popleft() for _ in range(count)]
 
     def _slots(self) -> tuple[int, int]:
-        return self._worker.free_slots() if self._claiming else (0, 0)
+        if not self._claiming:
+            return 0, 0
+        tasks, workflows = self._worker.free_slots()
+        return max(tasks - self._worker.steps_under_way(), 0), workflows
 
     async def _sleep(self, tasks: int, workflows: int) -> None:
         """Until a report, a notification, or the time for the next poll or round of maintenance."""
@@ -227,6 +237,8 @@ class Engine:
                 until = min(until, now + self._nap)
                 self._nap = min(2 * self._nap, _LONGEST_NAP)
                 self._wants_tasks = self._wants_workflows = True
+            elif self._worker.steps_under_way():
+                pass  # their reports come in a moment
             elif not self._is_declared() and now < self._declare_at:
                 # What has just begun may be over in a moment, and its report asks for more.
                 until = min(until, self._declare_at)
@@ -270,12 +282,23 @@ class Engine:
     ) -> int:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
-        batch = calls_of(self.worker_id, reports)
+        started = time.monotonic()
+        asked = sum(
+            one.tasks for one in reports if isinstance(one, models.Activation | models.Step)
+        )
+        # Workflows begin as others make room, so that those that have begun get on.
+        fresh = max(tasks - asked, 0 if asked or self._worker.steps_under_way() else 1)
+        direct = self._direct_slots(asked, started)
+        tasks = max(tasks - direct, 0)
+        if 0 < asked == direct and started < self._empty_until:
+            tasks = workflows = 0
+        batch = calls_of(self.worker_id, reports, (self._queues, direct) if direct else None)
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
         hints: dict[str, Any] = {}
-        started = time.monotonic()
         if tasks or workflows:
             hints = {"wait": wait} if wait else self._hints(started)
+            if fresh < workflows:
+                hints["fresh"] = fresh
             calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
             # What is announced while the claim is under way may have come too late for it.
             self._wants_tasks &= not tasks
@@ -294,14 +317,27 @@ class Engine:
             return 0
 
         self._failures = 0
-        self._settle_all(batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :])
-        if not (tasks or workflows):
-            return 0
-        claimed: list[models.Claimed] = answers[-1]
-        self._learn(claimed, tasks, workflows, hints, started)
+        claimed = self._settle_all(
+            batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :]
+        )
+        if claimed:
+            self._declare_at = time.monotonic() + _LINGER
+        if tasks or workflows:
+            self._learn(answers[-1], tasks, workflows, hints, started)
+            claimed += answers[-1]
         if claimed:
             self._worker.start(claimed)
         return len(claimed)
+
+    def _direct_slots(self, asked: int, now: float) -> int:
+        """How many slots are for the tasks that workflows ask for with this exchange.
+
+        Only where nothing waits that would come before them: the last claims left slots free, or
+        gave nothing but such tasks, just made; or what comes is announced.
+        """
+        if now >= self._direct_until and (self._wants_tasks or not self._is_declared()):
+            return 0
+        return min(asked, self._slots()[0])
 
     def _hints(self, now: float) -> dict[str, Any]:
         hints = self._marks.hints(now)
@@ -324,6 +360,9 @@ class Engine:
         is_full_scan = "marks" not in hints
         self._poll_at = now + self._poll_interval
         self._marks.learn(claimed, is_full_scan=is_full_scan, at=now, took=now - started)
+        if tasks:
+            may_jump = taken < tasks or all(map(_has_not_waited, claimed))
+            self._direct_until = now + _DIRECT_SECONDS if may_jump else 0.0
         # A short claim has emptied the queues, as far as its marks let it see.
         has_more_tasks = taken == tasks > 0
         has_more_workflows = len(claimed) - taken == workflows > 0
@@ -341,6 +380,7 @@ class Engine:
             # Something was announced that stands before the marks.
             self._marks.forget()
             self._wants_tasks = self._wants_workflows = True
+        self._empty_until = 0.0 if claimed else now + _LINGER
         if not claimed and "wait" in hints:
             self._declared_until = now + min(self._wait, 3600) / 2
         elif self._is_declared() and (
@@ -360,12 +400,24 @@ class Engine:
 
     def _settle_all(
         self,
-        batch: Sequence[tuple[Sequence[Report], database.Call[list[str]]]],
-        answers: Sequence[Sequence[str]],
-    ) -> None:
-        for (reports, _), words in zip(batch, answers, strict=False):
+        batch: Sequence[tuple[Sequence[Report], database.Call[Any]]],
+        answers: Sequence[Sequence[str] | models.Stepped],
+    ) -> list[models.Claimed]:
+        """Hand out the answers; the tasks that began with them."""
+        started: list[models.Claimed] = []
+        for (reports, _), answer in zip(batch, answers, strict=False):
+            if isinstance(answer, models.Stepped):
+                words = answer.words
+                started += answer.started
+                steps = [one for one in reports if isinstance(one, models.Step)]
+                completions = [one for step in steps for one in step.completions]
+                for completion, word in zip(completions, answer.completed, strict=True):
+                    self._settle(completion, models.Word(word))
+            else:
+                words = list(answer)
             for report, word in zip(reports, words, strict=True):
                 self._settle(report, models.Word(word))
+        return started
 
     def _settle(self, report: Report, word: models.Word) -> None:
         if word is models.Word.BUSY:
@@ -373,7 +425,7 @@ class Engine:
             asyncio.get_running_loop().call_later(_BUSY_PAUSE, self._send_again, report.token)
             return
         self._beats.pop(report.token, None)
-        if isinstance(report, models.Failure | models.Activation):
+        if isinstance(report, models.Failure | models.Activation | models.Step):
             # It may have left something that is due before the next round of maintenance.
             self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
         self._worker.settled(report, word)
@@ -409,6 +461,12 @@ class Engine:
 
     def _replace(self, report: Report, reason: errors.CurrantError) -> None:
         """Report something storable in place of what was refused."""
+        if isinstance(report, models.Step):
+            # Which part of it was refused shows when it is sent, or computed, by itself.
+            self._worker.settled(report, models.Word.REFUSED)
+            for completion in report.completions:
+                self.report(completion)
+            return
         _LOG.error("the database refused a report on %s: %s", report.execution_id, reason)
         self._beats.pop(report.token, None)
         instead = replacement(report, reason)
@@ -473,7 +531,8 @@ class Engine:
             await self._register_anew()
             return
         stored = {one.token for one in leases}
-        reported = {report.token for report in self._outbox} | self._postponed.keys()
+        reported = {token for report in self._outbox for _, token in leases_of(report)}
+        reported |= self._postponed.keys()
         held = set(self._worker.held())
         for token in held - stored - reported:
             self._worker.lost(token)
@@ -495,7 +554,11 @@ class Engine:
         self._outbox.extend(self._postponed.values())
         self._postponed.clear()
         while self._outbox:
-            self._settle(self._outbox.popleft(), models.Word.LOST)
+            report = self._outbox.popleft()
+            if isinstance(report, models.Step):
+                for completion in report.completions:
+                    self._settle(completion, models.Word.LOST)
+            self._settle(report, models.Word.LOST)
         for token in list(self._worker.held()):
             self._worker.lost(token)
         await database.run(self._connection, database.register_worker(self._registration(new)))
@@ -520,3 +583,9 @@ class Engine:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _has_not_waited(one: models.Claimed) -> bool:
+    """Whether nothing is likely to wait that would come before the next step of a workflow."""
+    waited = (one.claimed_at - one.created_at).total_seconds()
+    return one.kind == "workflow" or (one.parent_id is not None and waited < _DIRECT_SECONDS)

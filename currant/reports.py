@@ -1,7 +1,7 @@
 """What a worker reports: the calls that carry it, and what stands for what cannot be stored."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -21,23 +21,34 @@ def is_bad_data(error: psycopg.Error) -> bool:
     return state[:2] in {"22", "23"} or state in _REFUSALS
 
 
+def leases_of(report: Report) -> Sequence[tuple[UUID, int]]:
+    """Execution and token of the leases that a report is about."""
+    if isinstance(report, models.Step):
+        return [(one.execution_id, one.token) for one in report.completions]
+    return [(report.execution_id, report.token)]
+
+
 def calls_of(
-    worker: UUID, reports: Sequence[Report]
-) -> list[tuple[Sequence[Report], database.Call[list[str]]]]:
-    """One call for each kind of report, with the reports that it carries."""
+    worker: UUID, reports: Sequence[Report], direct: tuple[Sequence[str], int] | None = None
+) -> list[tuple[Sequence[Report], database.Call[Any]]]:
+    """One call for each kind of report, with the reports that it carries.
+
+    Args:
+        direct: queues whose tasks the worker takes when workflows ask for them, and how many.
+    """
     completions = [one for one in reports if isinstance(one, models.Completion)]
     failures = [one for one in reports if isinstance(one, models.Failure)]
     releases = [one for one in reports if isinstance(one, models.Release)]
-    activations = [one for one in reports if isinstance(one, models.Activation)]
-    calls: list[tuple[Sequence[Report], database.Call[list[str]]]] = []
+    advances = [one for one in reports if isinstance(one, models.Activation | models.Step)]
+    calls: list[tuple[Sequence[Report], database.Call[Any]]] = []
     if completions:
         calls.append((completions, database.complete_many(worker, completions)))
     if failures:
         calls.append((failures, database.fail_many(worker, failures)))
     if releases:
         calls.append((releases, database.release_many(worker, releases)))
-    if activations:
-        calls.append((activations, database.advance_many(worker, activations)))
+    if advances:
+        calls.append((advances, database.step_many(worker, advances, direct)))
     return calls
 
 

@@ -11,8 +11,10 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -199,7 +201,7 @@ class Worker:
             wait.cancel()
 
     def _check_idle(self) -> None:
-        if self._tasks or self._activations.active:
+        if self._tasks or self._activations.is_busy:
             self._idle.clear()
         else:
             self._idle.set()
@@ -219,6 +221,10 @@ class Worker:
             max(self.settings.worker_max_activations - len(self._activations.active), 0),
         )
 
+    def steps_under_way(self) -> int:
+        """Steps that are being computed."""
+        return self._activations.steps_under_way
+
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run what was claimed."""
         workflows = [one for one in claimed if one.kind == "workflow"]
@@ -235,7 +241,7 @@ class Worker:
         held = {token: task.claimed.execution_id for token, task in list(self._tasks.items())}
         for token, claimed in list(self._activations.active.items()):
             held[token] = claimed.execution_id
-        return held
+        return held | self._activations.completing
 
     def lost(self, token: int) -> None:
         """Stop working on it; it is another's."""
@@ -272,7 +278,8 @@ class Worker:
         self._tasks.pop(token, None)
         if report is not None:
             self._ended[token] = running
-            self._engine.report(report, running.details)
+            if not self._goes_ahead(running, report):
+                self._engine.report(report, running.details)
         else:
             if running.stop is not Stop.LOST:
                 # Its completion was part of its own transaction.
@@ -283,6 +290,16 @@ class Worker:
         self._check_idle()
         if self._executor.hung > self.settings.worker_max_concurrent:
             self._give_up(self._executor.hung, "sync tasks")
+
+    def _goes_ahead(self, running: RunningTask, report: Report) -> bool:
+        """Whether the completion goes together with what its workflow makes of it."""
+        claimed = running.claimed
+        if claimed.parent_id is None or running.details is not None:
+            return False
+        if not isinstance(report, models.Completion):
+            return False
+        elapsed = timedelta(seconds=time.monotonic() - running.started)
+        return self._activations.step(report, claimed, claimed.claimed_at + elapsed)
 
     def beat_soon(self) -> None:
         self._heartbeat.beat_soon()

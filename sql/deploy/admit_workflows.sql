@@ -131,8 +131,7 @@ begin
             and not exists (select from currant.leases as l where l.execution_id = w.execution_id)
     loop
         perform currant._end_workflow(
-            _cancelled.execution_id, 'cancelled', null, currant._cancelled_error(_cancelled.reason),
-            null, null, _now
+            _cancelled.execution_id, 'cancelled', currant._cancelled_error(_cancelled.reason), _now
         );
     end loop;
     if found then

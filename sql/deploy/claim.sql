@@ -8,46 +8,56 @@
 
 begin;
 
+-- In PL/pgSQL, as _claimed, because that keeps its plans; a function in SQL plans anew for every statement it is in.
 create or replace function currant._inbox_of(workflow_id uuid)
 returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-begin atomic
-    select coalesce(
-        jsonb_agg(
-            jsonb_build_object(
-                'arrival', i.arrival,
-                'kind', i.kind,
-                'number', i.number,
-                'name', i.name,
-                'payload', i.content,
-                'execution_id', i.child_id
-            )
-            order by i.n
-        ),
-        '[]'
-    )
-    from (
-        select
-            b.arrival, b.kind, b.number, b.name, b.child_id, b.content,
-            row_number() over (order by b.kind <> 'signal_received', b.arrival) as n,
-            sum(octet_length(b.content::text)) over (order by b.kind <> 'signal_received', b.arrival) as bytes
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'arrival', i.arrival,
+                    'kind', i.kind,
+                    'number', i.number,
+                    'name', i.name,
+                    'payload', i.content,
+                    'execution_id', i.child_id
+                )
+                order by i.n
+            ),
+            '[]'
+        )
         from (
             select
-                x.arrival, x.kind, x.number, x.name, x.child_id,
-                case when o.execution_id is not null then o.result else x.payload end as content
-            from currant.inbox as x
-            left join currant.outcomes as o
-                on x.kind in ('task_completed', 'child_completed', 'attached_completed')
-                and o.execution_id = x.child_id
-            where x.workflow_id = _inbox_of.workflow_id
-            order by x.kind <> 'signal_received', x.arrival
-            limit 1000
-        ) as b
-    ) as i
-    where i.n = 1 or coalesce(i.bytes, 0) <= 16777216;
-end;
+                b.arrival, b.kind, b.number, b.name, b.child_id, b.content,
+                row_number() over (order by b.kind <> 'signal_received', b.arrival) as n,
+                sum(octet_length(b.content::text)) over (order by b.kind <> 'signal_received', b.arrival) as bytes
+            from (
+                select
+                    x.arrival, x.kind, x.number, x.name, x.child_id,
+                    case when o.execution_id is not null then o.result else x.payload end as content
+                from currant.inbox as x
+                left join currant.outcomes as o
+                    on x.kind in ('task_completed', 'child_completed', 'attached_completed')
+                    and o.execution_id = x.child_id
+                where x.workflow_id = _inbox_of.workflow_id
+                order by x.kind <> 'signal_received', x.arrival
+                limit 1000
+            ) as b
+        ) as i
+        where i.n = 1 or coalesce(i.bytes, 0) <= 16777216
+    );
+end
+$$;
 
 comment on function currant._inbox_of(uuid) is
 'What has arrived for a workflow and is not applied yet, in the order to apply it: signals first, then by arrival. At most 1000 events and 16 MiB of payloads; advance wakes the workflow again for the rest.';
@@ -80,10 +90,17 @@ create or replace function currant._claimed(
     seqs bigint[]
 )
 returns setof currant.claimed
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
-begin atomic
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return query
     select
         e.id,
         l.token,
@@ -110,14 +127,16 @@ begin atomic
         case
             when w.first_event > 1 and w.last_event < w.first_event
                 then currant._continued(e.id, w.first_event) -> 'signals'
-        end
+        end,
+        l.command_number
     from unnest(_claimed.ids, _claimed.tokens, _claimed.ranks, _claimed.seqs)
         with ordinality as c (id, token, rank, seq, n)
     join currant.leases as l on l.execution_id = c.id and l.token = c.token and l.worker_id = _claimed.worker
     join currant.executions as e on e.id = c.id
     left join currant.workflows as w on l.is_workflow and w.execution_id = c.id
     order by c.n;
-end;
+end
+$$;
 
 comment on function currant._claimed(uuid, uuid[], bigint[], integer[], bigint[]) is
 'The given leases of a worker as rows of the protocol, in the given order.';
@@ -156,9 +175,12 @@ declare
     _workflow_ids uuid[] := array[]::uuid[];
     _workflow_ranks integer[] := array[]::integer[];
     _workflow_seqs bigint[] := array[]::bigint[];
-    _tokens bigint[];
+    _workflow_tokens bigint[];
     _wanted integer;
     _is_apart boolean := false;
+    _last_rank integer;
+    _most integer;
+    _fresh integer := case when jsonb_typeof(hints -> 'fresh') = 'number' then (hints ->> 'fresh')::integer end;
     _wait double precision := case when jsonb_typeof(hints -> 'wait') = 'number' then (hints ->> 'wait')::double precision end;
 begin
     if queues is null or tasks is null or workflows is null or tasks < 0 or workflows < 0 then
@@ -171,7 +193,9 @@ begin
     foreach _queue in array queues
     loop
         exit when cardinality(_ids) >= tasks;
-        _taken := currant._take(_queue, false, tasks - cardinality(_ids), hints -> 'marks' -> _queue -> 't');
+        _taken := currant._take(
+            _queue, false, tasks - cardinality(_ids), 2147483647, hints -> 'marks' -> _queue -> 't'
+        );
         _ids := _ids || _taken.ids;
         _attempts := _attempts || _taken.attempts;
         _ranks := _ranks || _taken.ranks;
@@ -195,53 +219,78 @@ begin
     end if;
 
     if cardinality(_ids) > 0 then
-        with leased as (
-            insert into currant.leases as l (
-                execution_id, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at, deadline_at
-            )
-            select e.id, claim.worker, t.attempt, false, e.parent_id, e.command_number, _now, _now + e.timeout
-            from unnest(_ids, _attempts) with ordinality as t (id, attempt, n)
+        -- The token is drawn before the lease is inserted: matching what an insert returns with what went into it
+        -- would compare every row with every other.
+        return query
+        with work as materialized (
+            select
+                nextval('currant.leases_token_seq') as token, t.attempt, t.rank, t.seq, t.n,
+                e.id, e.kind, e.function, e.version, e.queue, e.max_attempts, e.args, e.headers, e.parent_id,
+                e.command_number, e.root_id, e.created_at, e.timeout
+            from unnest(_ids, _attempts, _ranks, _seqs) with ordinality as t (id, attempt, rank, seq, n)
             join currant.executions as e on e.id = t.id
-            order by t.n
-            returning l.execution_id, l.token
+        ),
+        leased as (
+            insert into currant.leases (
+                execution_id, token, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at,
+                deadline_at
+            )
+            overriding system value
+            select
+                w.id, w.token, claim.worker, w.attempt, false, w.parent_id, w.command_number, _now,
+                _now + w.timeout
+            from work as w
         )
-        select array_agg(t.id order by t.n), array_agg(l.token order by t.n), array_agg(t.rank order by t.n),
-            array_agg(t.seq order by t.n)
-        into _ids, _tokens, _ranks, _seqs
-        from unnest(_ids, _ranks, _seqs) with ordinality as t (id, rank, seq, n)
-        join leased as l on l.execution_id = t.id;
-        return query select c.* from currant._claimed(worker, _ids, _tokens, _ranks, _seqs) as c;
+        select
+            w.id, w.token, w.kind, w.function, w.version, w.queue, w.rank, w.seq, w.attempt, w.max_attempts, w.args,
+            w.headers, w.parent_id, w.root_id, w.created_at, _now, w.timeout,
+            (select p.details from currant.progress as p where p.execution_id = w.id),
+            null::integer, null::integer, null::jsonb, null::integer, null::jsonb, w.command_number
+        from work as w
+        order by w.n;
     end if;
 
-    foreach _queue in array queues
+    -- First those that have begun, if only some of the others are wanted.
+    for _last_rank, _most in
+        select p.last_rank, p.most
+        from (values (0, workflows), (2147483647, least(workflows, coalesce(_fresh, workflows)))) as p (last_rank, most)
+        where p.last_rank > 0 or _fresh < workflows
     loop
-        exit when cardinality(_workflow_ids) >= workflows or _is_apart;
-        -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.
-        for _round in 1 .. 10
+        if _last_rank > 0 then
+            _most := least(workflows, cardinality(_workflow_ids) + _most);
+        end if;
+        foreach _queue in array queues
         loop
-            _wanted := workflows - cardinality(_workflow_ids);
-            _taken := currant._take(_queue, true, _wanted, hints -> 'marks' -> _queue -> 'w');
-            exit when _taken.ids = '{}';
-            -- By itself: in a join that starts with a table it would not be called if that gives nothing.
-            _admitted := currant._admit_workflows(_taken, _workflow_ids);
-            with admitted as (
-                select distinct on (t.id)
-                    t.id, t.rank, t.seq,
-                    (
-                        select w.lost_activations > 0 from currant.workflows as w where w.execution_id = t.id
-                    ) as is_apart
-                from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
-                where t.id = any (_admitted)
-                order by t.id, t.rank, t.seq
-            )
-            select
-                _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
-                _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
-                _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}'),
-                coalesce(bool_or(a.is_apart), false)
-            into _workflow_ids, _workflow_ranks, _workflow_seqs, _is_apart
-            from admitted as a;
-            exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= workflows or _is_apart;
+            exit when cardinality(_workflow_ids) >= _most or _is_apart;
+            -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.
+            for _round in 1 .. 10
+            loop
+                _wanted := _most - cardinality(_workflow_ids);
+                _taken := currant._take(
+                    _queue, true, _wanted, _last_rank, hints -> 'marks' -> _queue -> 'w'
+                );
+                exit when _taken.ids = '{}';
+                -- By itself: in a join that starts with a table it would not be called if that gives nothing.
+                _admitted := currant._admit_workflows(_taken, _workflow_ids);
+                with admitted as (
+                    select distinct on (t.id)
+                        t.id, t.rank, t.seq,
+                        (
+                            select w.lost_activations > 0 from currant.workflows as w where w.execution_id = t.id
+                        ) as is_apart
+                    from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
+                    where t.id = any (_admitted)
+                    order by t.id, t.rank, t.seq
+                )
+                select
+                    _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
+                    _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
+                    _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}'),
+                    coalesce(bool_or(a.is_apart), false)
+                into _workflow_ids, _workflow_ranks, _workflow_seqs, _is_apart
+                from admitted as a;
+                exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= _most or _is_apart;
+            end loop;
         end loop;
     end loop;
 
@@ -261,11 +310,11 @@ begin
         )
         select array_agg(t.id order by t.n), array_agg(l.token order by t.n), array_agg(t.rank order by t.n),
             array_agg(t.seq order by t.n)
-        into _workflow_ids, _tokens, _workflow_ranks, _workflow_seqs
+        into _workflow_ids, _workflow_tokens, _workflow_ranks, _workflow_seqs
         from unnest(_workflow_ids, _workflow_ranks, _workflow_seqs) with ordinality as t (id, rank, seq, n)
         join leased as l on l.execution_id = t.id;
         return query
-        select c.* from currant._claimed(worker, _workflow_ids, _tokens, _workflow_ranks, _workflow_seqs) as c;
+        select c.* from currant._claimed(worker, _workflow_ids, _workflow_tokens, _workflow_ranks, _workflow_seqs) as c;
     end if;
 
     if _wait > 0 then
@@ -284,7 +333,7 @@ end
 $$;
 
 comment on function currant.claim(uuid, text[], integer, integer, jsonb) is
-'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that. A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
+'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that; fresh is the number of workflows wanted that have not begun (those of a priority over 0 apart). A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
 
 revoke all on function currant.claim(uuid, text[], integer, integer, jsonb) from public;
 grant execute on function currant.claim(uuid, text[], integer, integer, jsonb) to currant_worker, currant_admin;

@@ -104,7 +104,7 @@ begin
     select _force_workflow.execution, _force_workflow.reason, _force_workflow.at
     where not exists (select from currant.cancels as c where c.execution_id = _force_workflow.execution);
     perform currant._end_workflow(
-        execution, 'cancelled', null, currant._cancelled_error(reason), null, null, at
+        execution, 'cancelled', currant._cancelled_error(reason), at
     );
     return true;
 end

@@ -53,9 +53,9 @@ begin
     end if;
     if _left <= interval '0' then
         perform currant._end_workflow(
-            execution_id, 'failed', null,
+            execution_id, 'failed',
             jsonb_build_object('type', 'Timeout', 'message', format('the workflow ran out of its time, %s', _timeout), 'enforced', true),
-            null, null, at
+            at
         );
     elsif _is_active then
         insert into currant.delayed (execution_id, kind, due_at)

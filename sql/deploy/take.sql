@@ -8,7 +8,13 @@ begin;
 -- is deleted. The locking sub-select runs once, inside array(). Marks split the index range of the queue into
 -- segments: from the start to the first mark, from each mark to the next; what lies below a mark within its rank is
 -- skipped, which is where the dead entries are that vacuum has not removed.
-create or replace function currant._take(queue text, is_workflow boolean, wanted integer, marks jsonb)
+create or replace function currant._take(
+    queue text,
+    is_workflow boolean,
+    wanted integer,
+    last_rank integer,
+    marks jsonb
+)
 returns currant._taken
 language plpgsql
 volatile
@@ -36,7 +42,7 @@ declare
 begin
     for _i in 0 .. _segments
     loop
-        _last_rank := case when _i < _segments then (marks -> _i ->> 0)::integer - 1 else 2147483647 end;
+        _last_rank := least(case when _i < _segments then (marks -> _i ->> 0)::integer - 1 end, last_rank);
         with gone as (
             delete from currant.ready as r
             where r.ctid = any (array(
@@ -74,9 +80,9 @@ begin
 end
 $$;
 
-comment on function currant._take(text, boolean, integer, jsonb) is
-'Deletes and returns up to wanted rows of ready of one queue, best first, skipping what others hold. marks: [[rank, seq], …] in order of rank, where to start within a rank; only a hint.';
+comment on function currant._take(text, boolean, integer, integer, jsonb) is
+'Deletes and returns up to wanted rows of ready of one queue, best first, up to a rank, skipping what others hold. marks: [[rank, seq], …] in order of rank, where to start within a rank; only a hint.';
 
-revoke all on function currant._take(text, boolean, integer, jsonb) from public;
+revoke all on function currant._take(text, boolean, integer, integer, jsonb) from public;
 
 commit;

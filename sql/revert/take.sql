@@ -2,6 +2,6 @@
 
 begin;
 
-drop function currant._take(text, boolean, integer, jsonb);
+drop function currant._take(text, boolean, integer, integer, jsonb);
 
 commit;

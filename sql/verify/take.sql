@@ -2,6 +2,6 @@
 
 begin;
 
-select 'currant._take(text, boolean, integer, jsonb)'::regprocedure;
+select 'currant._take(text, boolean, integer, integer, jsonb)'::regprocedure;
 
 rollback;

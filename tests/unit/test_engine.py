@@ -102,6 +102,9 @@ class Worker:
     def free_slots(self) -> tuple[int, int]:
         return 1, 1
 
+    def steps_under_way(self) -> int:
+        return 0
+
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         self.started += claimed
 
