@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -188,6 +188,7 @@ class Worker:
             for task in list(self._tasks.values()):
                 task.tell(Stop.SHUTDOWN)
             await self._until_idle(_CLEANUP_GRACE, None)
+        self._activations.stop_steps()
         self._engine.stop()
         try:
             async with asyncio.timeout(_CLEANUP_GRACE):
@@ -306,8 +307,12 @@ class Worker:
             return False
         if not isinstance(report, models.Completion):
             return False
+        return self._activations.step(report, claimed, self.database_time(running))
+
+    def database_time(self, running: RunningTask) -> datetime:
+        """Now, by the database's clock, as far as it can be told from when a task was claimed."""
         elapsed = timedelta(seconds=time.monotonic() - running.started)
-        return self._activations.step(report, claimed, claimed.claimed_at + elapsed)
+        return running.claimed.claimed_at + elapsed
 
     def beat_soon(self) -> None:
         self._heartbeat.beat_soon()
