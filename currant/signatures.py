@@ -49,6 +49,11 @@ class Signature:
         ]
         self._rest = _name_of(parameters, _Parameter.VAR_POSITIONAL)
         self._extra = _name_of(parameters, _Parameter.VAR_KEYWORD)
+        self._names = frozenset(self._signature.parameters)
+        self._required = frozenset(
+            each.name for each in parameters if each.default is _Parameter.empty
+        )
+        self._arguments = f"the arguments of {name}()"
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The JSON of a call: an object, or an array where parameters have no names.
@@ -79,7 +84,7 @@ class Signature:
         Raises:
             DecodingError: they do not fit the signature or the annotations.
         """
-        places, names = codec.decode_call(text, what=f"the arguments of {self._name}()")
+        places, names = codec.decode_call(text, what=self._arguments)
         for name in self._only_by_place[len(places) :]:
             if name in names:
                 places.append(names.pop(name))
@@ -91,12 +96,14 @@ class Signature:
         for name, raw in names.items():
             hint, what = self._called(name)
             kwargs[name] = codec.decode_raw(raw, hint, what=what)
-        try:
-            self._signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise DecodingError(
-                f"the arguments of {self._name}() do not fit its signature", detail=str(error)
-            ) from None
+        # Binding takes longer than all the rest, so not where the names say that it would succeed.
+        if args or self._has_nameless or not self._required <= kwargs.keys() <= self._names:
+            try:
+                self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise DecodingError(
+                    f"{self._arguments} do not fit its signature", detail=str(error)
+                ) from None
         return tuple(args), kwargs
 
     @property
