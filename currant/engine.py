@@ -40,7 +40,7 @@ class Worker(Protocol):
     """What the engine needs of its worker. All calls come from the worker's event loop."""
 
     def free_slots(self) -> tuple[int, int]:
-        """How many tasks and how many workflow activations could be started now."""
+        """How many tasks and how many workflow activations are to be claimed next."""
 
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run these."""
