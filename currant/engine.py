@@ -51,7 +51,7 @@ class Worker(Protocol):
     """What the engine needs of its worker. All calls come from the worker's event loop."""
 
     def free_slots(self) -> tuple[int, int]:
-        """How many tasks and how many workflow activations could be started now."""
+        """How many tasks and how many workflow activations are to be claimed next."""
 
     def steps_under_way(self) -> int:
         """How many workflows are about to report a step, and to ask for the slot of its task."""
