@@ -41,9 +41,6 @@ _LOG = logging.getLogger("currant")
 
 # Seconds that cancelled tasks have to clean up, and that the last reports have to arrive.
 _CLEANUP_GRACE: Final = 5.0
-# With this many slots or more on each side, one half of them runs while the other is on its way to
-# the database and back. With fewer, an exchange for each half costs more than running both at once.
-_LEAST_HALF: Final = 50
 
 
 class Worker:
@@ -71,8 +68,6 @@ class Worker:
         self._ended: dict[int, RunningTask] = {}
         self._lent = 0
         self._lines = Lines()
-        half = -(-settings.worker_max_concurrent // 2)
-        self._most_tasks = half if half >= _LEAST_HALF else settings.worker_max_concurrent
         self._source = Source(settings, "currant worker")
         self._idle = asyncio.Event()
         self._idle.set()
@@ -98,6 +93,7 @@ class Worker:
             connect=self._first(connection),
             registration=self._registration,
             queues=self.queues,
+            concurrency=self.settings.worker_max_concurrent,
             poll_interval=self.settings.worker_poll_interval,
             recover_interval=min(3.0, self.settings.worker_heartbeat_timeout / 4),
         )
@@ -224,12 +220,9 @@ class Worker:
     # --- For the engine -------------------------------------------------------------------
 
     def free_slots(self) -> tuple[int, int]:
-        """Slots to be filled by the next claim, with tasks and with activations."""
+        """Free slots for tasks and for activations."""
         return (
-            min(
-                self._most_tasks,
-                max(self.settings.worker_max_concurrent + self._lent - len(self._tasks), 0),
-            ),
+            max(self.settings.worker_max_concurrent + self._lent - len(self._tasks), 0),
             max(self.settings.worker_max_activations - len(self._activations.active), 0),
         )
 
