@@ -103,6 +103,7 @@ class Engine:
         # There may be work of the kind that has not been asked for.
         self._wants_tasks = True
         self._wants_workflows = True
+        self._holds_back = False  # new workflows may wait that there was no room for
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
         self._poll_at = 0.0
@@ -212,7 +213,9 @@ class Engine:
                 await self._register()
             reports = self._take_reports()
             tasks, workflows = self._slots()
-            is_hungry = (tasks and self._wants_tasks) or (workflows and self._wants_workflows)
+            is_hungry = (tasks and self._wants_tasks) or (
+                workflows and (self._wants_workflows or (tasks and self._holds_back))
+            )
             if is_hungry or (reports and not self._is_declared()):
                 await self._exchange(reports, tasks, workflows)
             elif reports:
@@ -365,6 +368,8 @@ class Engine:
         taken = sum(one.kind == "task" for one in claimed)
         is_full_scan = "marks" not in hints
         self._poll_at = now + self._poll_interval
+        if workflows:
+            self._holds_back = hints.get("fresh") == 0
         self._marks.learn(claimed, is_full_scan=is_full_scan, at=now, took=now - started)
         if tasks:
             may_jump = taken < tasks or all(map(_has_not_waited, claimed))

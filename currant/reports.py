@@ -12,13 +12,15 @@ from currant.models import Report
 
 # SQLSTATEs of Currant that say that a report cannot be stored as it is.
 _REFUSALS: Final = frozenset({"KR001", "KR003", "KR004", "KR005"})
+# One of the database's own limits is exceeded, by one of the reports or by all together.
+_TOO_MUCH: Final = "54000"
 _UNSTORABLE: Final = '{"type":"Error","message":"the error could not be stored","retryable":false}'
 
 
 def is_bad_data(error: psycopg.Error) -> bool:
     """Whether something in the call cannot be stored, so that sending it again is of no use."""
     state = error.sqlstate or ""
-    return state[:2] in {"22", "23"} or state in _REFUSALS
+    return state[:2] in {"22", "23"} or state in _REFUSALS or state == _TOO_MUCH
 
 
 def leases_of(report: Report) -> Sequence[tuple[UUID, int]]:
@@ -41,14 +43,15 @@ def calls_of(
     releases = [one for one in reports if isinstance(one, models.Release)]
     advances = [one for one in reports if isinstance(one, models.Activation | models.Step)]
     calls: list[tuple[Sequence[Report], database.Call[Any]]] = []
+    if advances:
+        # First, for a step is refused if its workflow has been told of something else.
+        calls.append((advances, database.step_many(worker, advances, direct)))
     if completions:
         calls.append((completions, database.complete_many(worker, completions)))
     if failures:
         calls.append((failures, database.fail_many(worker, failures)))
     if releases:
         calls.append((releases, database.release_many(worker, releases)))
-    if advances:
-        calls.append((advances, database.step_many(worker, advances, direct)))
     return calls
 
 

@@ -5,6 +5,7 @@ be given, and `jsonb` does not keep a text as it was: keys come back in its own 
 without an exponent.
 """
 
+from math import isinf
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,10 @@ def _float(text: str) -> float:
     # An exponent is written out, and may leave a whole number; and there is no negative zero.
     if "e" in text or "E" in text or text.startswith("-0.0"):
         raise _Unsure
-    return float(text)
+    value = float(text)
+    if isinf(value):
+        raise _Unsure
+    return value
 
 
 _decode: Final = msgspec.json.Decoder(float_hook=_float).decode

@@ -114,7 +114,9 @@ begin
             and w.last_event >= w.first_event
             and w.blocked_reason is null
             -- The worker has to guess the time, and its guess does not count if it is far off.
-            and a.at between greatest(w.last_at, _accept_ahead.now - interval '10 seconds') and _accept_ahead.now
+            -- If the clock has been put back, time stands still, as for a claim.
+            and a.at between greatest(w.last_at, _accept_ahead.now - interval '10 seconds')
+            and greatest(w.last_at, _accept_ahead.now)
             and w.version <= coalesce((a.options ->> 'version')::integer, 1)
             and (select true from currant.leases as l where l.execution_id = a.execution limit 1) is null
             and (select true from currant.inbox as i where i.workflow_id = a.execution limit 1) is null

@@ -85,24 +85,40 @@ def test_while_it_is_claimed_for_an_activation(
     assert errors == [(workflow, "WorkerLost")]
 
 
+@pytest.mark.parametrize(
+    ("table", "cache"),
+    [("inbox", "0"), ("outcomes", "1000"), ("executions", "1000"), ("leases", "1000")],
+)
 @pytest.mark.parametrize("is_committed", [False, True], ids=["rolled back", "committed"])
 def test_while_a_step_of_it_completes(
-    database: Database, gate: MakeGate, start: StartProcess, is_committed: bool
+    database: Database,
+    gate: MakeGate,
+    start: StartProcess,
+    is_committed: bool,
+    table: str,
+    cache: str,
 ) -> None:
-    """The step's outcome, the parent's event and its wake-up come together or not at all."""
-    at_inbox = gate()
-    at_inbox.at_insert("inbox")
-    worker = start()
-    at_inbox.close()
+    """The step's outcome, the parent's event and its wake-up come together or not at all.
+
+    So do, if the workflow goes on ahead, its commands, what they make, and the lease on that.
+    """
+    way = gate()
+    is_next = {
+        "executions": "new.command_number = 2",
+        "leases": "not new.is_workflow and new.command_number = 2",
+    }
+    way.at_insert(table, is_next.get(table, "true"), at_commit=table != "inbox")
+    worker = start(CURRANT_WORKER_WORKFLOW_CACHE=cache)
+    way.close()
     workflow = database.value(SUM)
-    at_inbox.wait_for_somebody()
+    way.wait_for_somebody()
 
     worker.kill()
     if is_committed:
-        at_inbox.open()
+        way.open()
     else:
-        at_inbox.break_off()
-    start()
+        way.break_off()
+    start(CURRANT_WORKER_WORKFLOW_CACHE=cache)
 
     database.until(ENDED)
     assert database.value("select currant.result(%s)", workflow) == 6
