@@ -95,8 +95,13 @@ declare
 begin
     with gone as (
         delete from currant.workflows as w
-        using unnest(ends) as n
-        where w.execution_id = n.execution_id
+        where w.ctid = any (array(
+            select x.place
+            from unnest(ends) as n
+            cross join lateral (
+                select y.ctid as place from currant.workflows as y where y.execution_id = n.execution_id limit 1
+            ) as x
+        ))
         returning w as workflow
     )
     select array_agg(g.workflow) into _gone from gone as g;

@@ -5,7 +5,7 @@ begin;
 \ir ../lib/helpers.psql
 \ir ../lib/steps.psql
 
-select plan(18);
+select plan(19);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('steps') as worker \gset
@@ -129,6 +129,20 @@ select is(
     'accepted; completed accepted; started nothing', 'a workflow that ends starts nothing'
 );
 select is_empty($$ select from currant.executions where id = test.id(503) $$, 'the task is not even made');
+select test.begin_flow(:'worker', test.id(600), test.task(1, test.id(601))) as begun \gset
+select count(*) from currant.claim(:'worker', '{steps}', 100) \gset
+select is(
+    test.said(currant.step_many(
+        :'worker',
+        jsonb_build_array(test.ahead(
+            test.id(600), array[test.id(601)],
+            test.task(2, test.id(602), 2), test.task(3, test.id(603), 2, '{"priority": 5}'),
+            test.task(4, test.id(604), 2), test.task(5, test.id(605), 2, '{"priority": 7}')
+        )),
+        '{"queues": ["steps"], "slots": 3}'
+    )),
+    'accepted; completed accepted; started 602 603 605', 'if there are not slots for all, priority counts'
+);
 
 select * from finish();
 rollback;
