@@ -190,6 +190,10 @@ begin
             hint = 'tasks and workflows are the numbers of free slots, from 0';
     end if;
 
+    if cardinality(queues) > 16 then
+        queues := currant._stocked(queues);
+    end if;
+
     foreach _queue in array queues
     loop
         exit when cardinality(_ids) >= tasks;
