@@ -2,58 +2,41 @@
 
 An activation takes a workflow's new events, applies them one by one, and reports the commands they
 caused. The instance stays in memory for the next one, which then needs no replay; that is a cache
-and nothing more. It also lets the workflow go on with a result before that is stored, if the task
-ran here: then both are reported as one.
-
-Workflow code has no business to take long; one that does is watched, its stack is logged, in the
-end it is interrupted, and meanwhile the others go on in further threads.
+and nothing more. It also lets the workflow go on with a result before that is stored: `StepsAhead`.
 """
 
 import asyncio
 import logging
-import time
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
-import msgspec
 import psycopg
 
 from currant import database, definitions, failures, models
 from currant.activation import (
     Ahead,
-    Completed,
     RunningActivation,
     blocked_activation,
     first_event,
+    log_end,
 )
 from currant.connections import Source
+from currant.instances import Instances
 from currant.models import Report
 from currant.settings import Settings
-from currant.stored import stored
-from currant.threads import Threads
+from currant.steps_ahead import StepsAhead
 from currant.workflow.history import Command, Entry
 from currant.workflow.instance import Instance
+from currant.workflow_threads import Job, Outcome, WorkflowThreads
 
 _LOG = logging.getLogger("currant")
 
-_MOST_THREADS: Final = 8
-# So many threads whose code does not come back are left to themselves; then the process has to go.
-_MOST_HUNG: Final = 64
-# Seconds between two looks at what is running, and after which another thread takes over the rest.
-_LOOK_INTERVAL: Final = 0.05
-_TAKE_OVER_AFTER: Final = 0.1
-# Seconds that interrupted code has to come to an end.
-_INTERRUPT_GRACE: Final = 2.0
 _MOST_REASONS: Final = 1000
 # Seconds before workflows are given back whose history could not be read.
 _READ_PAUSE: Final = 1.0
-
-
-_Job = RunningActivation | Ahead
 
 
 class Host(Protocol):
@@ -83,32 +66,21 @@ class Activations:
     ) -> None:
         self._host = host
         self._functions = functions
-        self._settings = settings
         # Without a cache every wake-up is a replay, which is what tests of workflows want.
         self._is_strict = settings.worker_strict_replay
         self._source = source
-        self._threads = Threads("currant-workflow")
-        self._cache: OrderedDict[UUID, Instance] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
+        self._threads = WorkflowThreads(self, settings)
+        self._instances = Instances(settings.worker_workflow_cache, host.keeps, self._threads)
+        self._steps = StepsAhead(
+            host.activated, self._instances, self._threads, self._loop.call_soon
+        )
         self._blocked: OrderedDict[UUID, str] = OrderedDict()  # reasons that have been logged
-        self._waiting: deque[_Job] = deque()
-        self._running: dict[int, _Job] = {}
-        self._finished: deque[tuple[_Job, models.Activation | models.Step | None]] = deque()
-        self._committing: dict[int, _Job] = {}
-        self._ahead: dict[UUID, Ahead] = {}  # by workflow, from the completion to the answer
-        self._steps_reported = 0  # those of them that wait for the answer
+        self._committing: dict[int, RunningActivation] = {}
         self._active: dict[int, models.Claimed] = {}
-        self._drainers = 0  # threads at work, without those that were given up
-        self._drains: set[asyncio.Future[bool]] = set()  # of every thread that has not come back
-        self._hung = 0  # threads that were given up and have not come back
-        self._is_flush_due = False
-        self._is_drain_due = False
-        self._closing: deque[Instance] = deque()
-        self._being_closed: dict[int, tuple[Instance, float]] = {}
         self._reader: psycopg.AsyncConnection[Any] | None = None
         self._reading = asyncio.Lock()
         self._fetches: set[asyncio.Task[None]] = set()
-        self._watcher: asyncio.Task[None] | None = None
-        self._loop = asyncio.get_running_loop()
 
     @property
     def active(self) -> dict[int, models.Claimed]:
@@ -116,9 +88,24 @@ class Activations:
         return self._active
 
     @property
+    def is_busy(self) -> bool:
+        """Whether anything has been begun that has not been answered."""
+        return bool(self._active or self._steps)
+
+    @property
     def hung(self) -> int:
         """How many threads hang, if they are so many that only a new process helps."""
-        return self._hung if self._hung > _MOST_HUNG else 0
+        return self._threads.hung
+
+    @property
+    def steps_under_way(self) -> int:
+        """How many steps are being computed."""
+        return self._steps.under_way
+
+    @property
+    def completing(self) -> dict[int, UUID]:
+        """Token and execution of each completion that a workflow goes on with ahead."""
+        return self._steps.completing
 
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run these; `Host.activated` is called for each."""
@@ -134,39 +121,23 @@ class Activations:
             if reason is not None:
                 self._host.activated(models.Release(one.execution_id, one.token, reason))
                 continue
-            instance = self._cache.pop(one.execution_id, None)
+            instance = self._instances.take(one.execution_id)
             if instance is not None and (
                 instance.last_event != one.last_event
                 or instance.run.first_event != first_event(one)
             ):
-                self._close(instance)
+                self._instances.close(instance)
                 instance = None
             job = RunningActivation(one, function, instance)
-            (replays if job.replays else self._waiting).append(job)
+            if job.replays:
+                replays.append(job)
+            else:
+                self._threads.put(job)
         if replays:
             fetch = self._loop.create_task(self._fetch(replays))
             self._fetches.add(fetch)
             fetch.add_done_callback(self._fetches.discard)
-        self._drain()
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything has been begun that has not been answered."""
-        return bool(self._active or self._ahead)
-
-    @property
-    def steps_under_way(self) -> int:
-        """How many steps are being computed; what takes long is given up and not counted."""
-        return len(self._ahead) - self._steps_reported
-
-    @property
-    def completing(self) -> dict[int, UUID]:
-        """Token and execution of each completion that a workflow goes on with ahead."""
-        return {
-            one.report.token: one.report.execution_id
-            for job in self._ahead.values()
-            for one in (*job.completions, *job.later)
-        }
+        self._threads.drain()
 
     def step(self, completion: models.Completion, claimed: models.Claimed, at: datetime) -> bool:
         """Go on with the workflow that waits for a task, if it is in memory and nothing else is
@@ -178,94 +149,28 @@ class Activations:
         Returns:
             Whether the completion is taken care of.
         """
-        workflow, number = claimed.parent_id, claimed.command_number
-        ahead = self._ahead.get(workflow) if workflow is not None else None
-        if workflow is None or number is None or (ahead is None and workflow not in self._cache):
-            return False
-        payload = stored(completion.result)
-        if payload is None:
-            return False
-        completed = Completed(completion, number, at, payload)
-        if ahead is not None:
-            ahead.later.append(completed)
-        else:
-            self._go_ahead(workflow, [completed])
-        return True
+        return self._steps.take(completion, claimed, at)
 
-    def _go_ahead(self, workflow: UUID, completions: Sequence[Completed]) -> None:
-        instance = self._cache.pop(workflow, None)
-        if instance is None:
-            self._send_alone(completions)
-            return
-        self._ahead[workflow] = job = Ahead(instance, completions)
-        self._waiting.append(job)
-        if not self._is_drain_due:
-            # Many tasks end in one turn of the loop, and a thread takes all of them.
-            self._is_drain_due = True
-            self._loop.call_soon(self._drain_now)
-
-    def _send_alone(self, completions: Iterable[Completed]) -> None:
-        for one in completions:
-            self._host.activated(one.report)
-
-    def _forward(self, job: Ahead, step: models.Step | None) -> None:
-        """Report what a step has come to."""
-        if step is None or job.is_given_up:
-            self._close(job.instance)
-            self._give_up_step(job)
-            return
-        self._committing[step.token] = job
-        self._steps_reported += 1
-        self._host.activated(step)
-        self._send_alone(job.unused)
-
-    def _give_up_step(self, job: Ahead) -> None:
-        """Report the completions without what the workflow makes of them."""
-        if not job.is_given_up:
-            job.is_given_up = True
-            del self._ahead[job.instance.run.id]
-            self._send_alone((*job.completions, *job.later))
-
-    def _settled_step(self, job: Ahead, word: models.Word) -> None:
-        run = job.instance.run
-        del self._ahead[run.id]
-        self._steps_reported -= 1
-        if word is models.Word.ACCEPTED:
-            self._log_end(run.function, run.id, run.parent_id, job.end)
-        goes_on = word is models.Word.ACCEPTED and job.end is None
-        if goes_on and self._host.keeps(job.instance):
-            self._keep(job.instance)
-        else:
-            self._close(job.instance)
-            self._drain()
-        if job.later:
-            # A claim of the same answer comes first.
-            self._loop.call_soon(self._go_ahead, run.id, job.later)
-
-    def _keep(self, instance: Instance) -> None:
-        self._cache[instance.run.id] = instance
-        if len(self._cache) > self._settings.worker_workflow_cache:
-            self._close(self._cache.popitem(last=False)[1])
-            self._drain()
+    def stop_steps(self) -> None:
+        """From now on completions go alone; `Host.activated` is called for those at hand."""
+        self._steps.stop()
 
     def settled(self, report: Report, word: models.Word) -> None:
         """The database has answered an activation or a step."""
+        if self._steps.settled(report.token, word):
+            return
         claimed = self._active.pop(report.token, None)
         job = self._committing.pop(report.token, None)
-        if isinstance(job, Ahead):
-            self._settled_step(job, word)
-            return
         reason = report.blocked if isinstance(report, models.Activation) else None
         if claimed is not None and word is models.Word.ACCEPTED:
             self._log(claimed, job.end if job else None, reason)
         if job is None or job.instance is None:
             return
         is_kept = word in (models.Word.ACCEPTED, models.Word.ALREADY) and reason is None
-        if is_kept and job.end is None and self._host.keeps(job.instance):
-            self._keep(job.instance)
+        if is_kept and job.end is None:
+            self._instances.park(job.instance)
         else:
-            self._close(job.instance)
-            self._drain()
+            self._instances.close(job.instance)
 
     def _log(self, claimed: models.Claimed, end: Command | None, reason: str | None) -> None:
         """One line when a run of a workflow ends, and one each time that it is blocked anew."""
@@ -276,26 +181,7 @@ class Activations:
             _LOG.error("%s %s is blocked: %s", claimed.function, claimed.execution_id, reason)
             if len(self._blocked) > _MOST_REASONS:
                 self._blocked.popitem(last=False)
-        self._log_end(claimed.function, claimed.execution_id, claimed.parent_id, end)
-
-    def _log_end(
-        self, function: str, execution: UUID, parent: UUID | None, end: Command | None
-    ) -> None:
-        if end is None:
-            return
-        name = f"{function} {execution}"
-        if parent is not None:
-            name += f" (child of {parent})"
-        match end.kind:
-            case "complete":
-                _LOG.info("completed %s", name)
-            case "cancelled":
-                _LOG.info("cancelled %s", name)
-            case "continue_as_new":
-                _LOG.info("continued %s as new", name)
-            case _:
-                error = msgspec.json.decode(end.payload or "{}").get("error", {})
-                _LOG.warning("failed %s: %s", name, failures.in_short(error))
+        log_end(claimed.function, claimed.execution_id, claimed.parent_id, end)
 
     def lost(self, token: int) -> None:
         """The lease is another's: what is being computed for it will be refused."""
@@ -305,33 +191,15 @@ class Activations:
         """Close what is in memory, as far as it lets itself be closed."""
         for fetch in list(self._fetches):
             fetch.cancel()
-        # Threads take from what waits, too, and what they have at hand is theirs until they end.
-        unanswered: list[_Job] = []
-        with suppress(IndexError):
-            while True:
-                unanswered.append(self._waiting.popleft())
-        if self._drainers:
-            await asyncio.wait(self._drains, timeout=self._settings.worker_deadlock_warning)
-        while self._cache:
-            self._closing.append(self._cache.popitem()[1])
+        await self._threads.stop()
+        self._instances.close_all()
         # What was computed and has not been answered is lost with the process as well.
-        unanswered += [*self._committing.values(), *(job for job, _ in self._finished)]
-        self._closing += [job.instance for job in unanswered if job.instance is not None]
+        for job in self._committing.values():
+            if job.instance is not None:
+                self._threads.close(job.instance)
         self._committing.clear()
-        self._finished.clear()
-        if self._watcher is not None:
-            self._watcher.cancel()
-
-        def close_all() -> None:
-            with suppress(IndexError):
-                while True:
-                    _close_now(self._closing.popleft())
-
-        try:
-            async with asyncio.timeout(self._settings.worker_deadlock_warning):
-                await self._threads.run(close_all)
-        except TimeoutError:
-            _LOG.warning("some workflow code did not let itself be closed")
+        self._steps.forget()
+        await self._threads.close_all()
         if self._reader is not None:
             await self._reader.close()
 
@@ -351,8 +219,8 @@ class Activations:
         for job, history in zip(jobs, histories, strict=True):
             # Somebody else has advanced it if there is more; then the commit will be refused.
             job.history = history
-            self._waiting.append(job)
-        self._drain()
+            self._threads.put(job)
+        self._threads.drain()
 
     async def _read(self, runs: Sequence[models.Claimed]) -> list[Sequence[Entry]]:
         async with self._reading:
@@ -367,148 +235,27 @@ class Activations:
                 await self._reader.close()
                 raise
 
-    # --- Threads --------------------------------------------------------------------------
+    # --- For the threads ------------------------------------------------------------------
 
-    @property
-    def _is_more_to_do(self) -> bool:
-        return bool(self._waiting or self._closing)
+    def run(self, job: Job) -> Outcome:
+        """Run it; in a thread."""
+        if isinstance(job, Ahead):
+            return job.run()
+        return job.run(self._host.max_payload_bytes, strict=self._is_strict)
 
-    def _drain(self) -> None:
-        """See to it that a thread is at work on what waits."""
-        if self._is_more_to_do and self._drainers == 0:
-            self._add_drainer()
-
-    def _drain_now(self) -> None:
-        self._is_drain_due = False
-        self._drain()
-
-    def _add_drainer(self) -> None:
-        self._drainers += 1
-        drain = self._threads.run(self._work)
-        self._drains.add(drain)
-        drain.add_done_callback(self._drainer_ended)
-        if self._watcher is None or self._watcher.done():
-            self._watcher = self._loop.create_task(self._watch())
-
-    def _drainer_ended(self, ended: "asyncio.Future[bool]") -> None:
-        self._drains.discard(ended)
-        if ended.result():
-            self._drainers -= 1
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """It has come out of its thread."""
+        if isinstance(job, Ahead):
+            self._steps.computed(job, cast("models.Step | None", outcome))
         else:
-            self._hung -= 1
-        self._drain()
+            self._committing[job.token] = job
+            self._host.activated(cast(models.Activation, outcome))
 
-    def _work(self) -> bool:
-        """In a thread: one activation after the other, until none waits.
-
-        Returns:
-            Whether it is done; False: it was given up meanwhile, and another has taken its place.
-        """
-        while True:
-            try:
-                job = self._waiting.popleft()
-            except IndexError:
-                break
-            job.started = time.monotonic()
-            self._running[job.token] = job
-            activation = job.run(self._host.max_payload_bytes, strict=self._is_strict)
-            # Whoever takes it out, this thread or the one that gives it up, has the say.
-            if self._running.pop(job.token, None) is None:
-                if job.instance is not None:
-                    _close_now(job.instance)
-                return False
-            self._finished.append((job, activation))
-            if not self._is_flush_due:
-                self._is_flush_due = True
-                self._loop.call_soon_threadsafe(self._flush)
-        while True:
-            try:
-                instance = self._closing.popleft()
-            except IndexError:
-                return True
-            self._being_closed[id(instance)] = (instance, time.monotonic())
-            _close_now(instance)
-            if self._being_closed.pop(id(instance), None) is None:
-                return False
-
-    def _flush(self) -> None:
-        self._is_flush_due = False
-        while self._finished:
-            job, report = self._finished.popleft()
-            if isinstance(job, Ahead):
-                self._forward(job, cast("models.Step | None", report))
-            else:
-                self._committing[job.token] = job
-                self._host.activated(cast(models.Activation, report))
-
-    def _close(self, instance: Instance) -> None:
-        self._closing.append(instance)
-
-    async def _watch(self) -> None:
-        """While threads are at work: help those that wait, and stop what does not end."""
-        while self._drainers:
-            await asyncio.sleep(_LOOK_INTERVAL)
-            now = time.monotonic()
-            slow = [
-                job for job in list(self._running.values()) if now - job.started > _TAKE_OVER_AFTER
-            ]
-            closings = [
-                (closing, now - since) for closing, since in list(self._being_closed.values())
-            ]
-            slow_closings = sum(took > _TAKE_OVER_AFTER for _, took in closings)
-            is_all_slow = len(slow) + slow_closings >= self._drainers
-            if is_all_slow and self._drainers < _MOST_THREADS and self._is_more_to_do:
-                self._add_drainer()
-            for closing, took in closings:
-                self._stop_closing(closing, took)
-            for job in slow:
-                if isinstance(job, Ahead):
-                    self._give_up_step(job)
-                # Code runs only once there is an instance.
-                if job.instance is not None:
-                    self._stop_running(job, job.instance, now - job.started)
-
-    def _stop_running(self, job: _Job, instance: Instance, took: float) -> None:
-        name = job.name
-        limit = self._settings.worker_deadlock_timeout
-        if took > self._settings.worker_deadlock_warning and not job.warned:
-            job.warned = True
-            stack = instance.stack().rstrip()
-            _LOG.warning("%s has not given way for %.1f s:\n%s", name, took, stack)
-        if took <= limit:
-            return
-        stack = instance.stack()
-        instance.interrupt()
-        if took - limit < _INTERRUPT_GRACE or self._running.pop(job.token, None) is None:
-            return
-        reason = f"the workflow's code blocked and could not be stopped; it was at\n{stack}"
+    def stuck(self, job: Job, reason: str) -> None:
+        """It will not. (The completions of a step have been reported long ago.)"""
         if isinstance(job, RunningActivation):
             self._host.activated(blocked_activation(job.claimed, failures.storable(reason)))
-        self._give_up(name)
 
-    def _stop_closing(self, instance: Instance, took: float) -> None:
-        limit = self._settings.worker_deadlock_timeout
-        if took <= limit:
-            return
-        instance.interrupt()
-        if took - limit < _INTERRUPT_GRACE or self._being_closed.pop(id(instance), None) is None:
-            return
-        self._give_up(f"{instance.run.function} {instance.run.id}, while it was to clean up,")
-
-    def _give_up(self, name: str) -> None:
-        """Leave a thread to itself whose code blocks outside Python."""
-        self._drainers -= 1
-        self._hung += 1
-        _LOG.error(
-            "%s blocks where it cannot be stopped: its thread is given up (%d so far)",
-            name,
-            self._hung,
-        )
-        self._drain()
-
-
-def _close_now(instance: Instance) -> None:
-    try:
-        instance.close()
-    except BaseException:
-        _LOG.exception("%s %s could not be closed", instance.run.function, instance.run.id)
+    def looked(self, now: float) -> None:
+        """Time passes while they are at work."""
+        self._steps.give_up_late(now)

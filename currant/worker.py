@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -28,6 +28,7 @@ from currant.connections import Source
 from currant.engine import Engine
 from currant.executor import Executor, RunningTask, Stop, log_task
 from currant.listener import Listener
+from currant.loglines import Lines
 from currant.models import Report
 from currant.pulse import Heartbeat
 from currant.settings import Settings
@@ -66,6 +67,7 @@ class Worker:
         self._tasks: dict[int, RunningTask] = {}
         self._ended: dict[int, RunningTask] = {}
         self._lent = 0
+        self._lines = Lines()
         self._source = Source(settings, "currant worker")
         self._idle = asyncio.Event()
         self._idle.set()
@@ -91,6 +93,7 @@ class Worker:
             connect=self._first(connection),
             registration=self._registration,
             queues=self.queues,
+            concurrency=self.settings.worker_max_concurrent,
             poll_interval=self.settings.worker_poll_interval,
             recover_interval=min(3.0, self.settings.worker_heartbeat_timeout / 4),
         )
@@ -126,6 +129,7 @@ class Worker:
             await asyncio.gather(exchange, listening, return_exceptions=True)
             await self._engine.deregister()
             await self._engine.close()
+            self._lines.flush()
         _LOG.info("worker %s has stopped", self._engine.worker_id)
         for task in self._tasks.values():
             one = task.claimed
@@ -185,6 +189,7 @@ class Worker:
             for task in list(self._tasks.values()):
                 task.tell(Stop.SHUTDOWN)
             await self._until_idle(_CLEANUP_GRACE, None)
+        self._activations.stop_steps()
         self._engine.stop()
         try:
             async with asyncio.timeout(_CLEANUP_GRACE):
@@ -259,12 +264,17 @@ class Worker:
         """The database has answered."""
         ended = self._ended.pop(report.token, None)
         if ended is not None:
-            log_task(ended, report, word)
+            self._log(ended, report, word)
         else:
             self._activations.settled(report, word)
             if self._activations.hung:
                 self._give_up(self._activations.hung, "workflows")
         self._check_idle()
+
+    def _log(self, task: RunningTask, report: Report, word: models.Word) -> None:
+        went_well = isinstance(report, models.Completion) and word is not models.Word.LOST
+        if not went_well or self._lines.allow(f"completed {task.claimed.function}"):
+            log_task(task, report, word)
 
     # --- For the executor -----------------------------------------------------------------
 
@@ -284,7 +294,7 @@ class Worker:
             if running.stop is not Stop.LOST:
                 # Its completion was part of its own transaction.
                 completion = models.Completion(running.claimed.execution_id, token, "")
-                log_task(running, completion, models.Word.ACCEPTED)
+                self._log(running, completion, models.Word.ACCEPTED)
             # No report goes out that a claim could travel with.
             self._engine.nudge()
         self._check_idle()
@@ -298,8 +308,12 @@ class Worker:
             return False
         if not isinstance(report, models.Completion):
             return False
+        return self._activations.step(report, claimed, self.database_time(running))
+
+    def database_time(self, running: RunningTask) -> datetime:
+        """Now, by the database's clock, as far as it can be told from when a task was claimed."""
         elapsed = timedelta(seconds=time.monotonic() - running.started)
-        return self._activations.step(report, claimed, claimed.claimed_at + elapsed)
+        return running.claimed.claimed_at + elapsed
 
     def beat_soon(self) -> None:
         self._heartbeat.beat_soon()

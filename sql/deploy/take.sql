@@ -51,17 +51,12 @@ begin
             order by q.n
         );
     end if;
-    return array(
-        select q.name
-        from unnest(_stocked.queues) with ordinality as q (name, n)
-        where (select true from currant.ready as r where r.queue = q.name limit 1)
-        order by q.n
-    );
+    return queues;
 end
 $$;
 
 comment on function currant._stocked(text[]) is
-'Those of the queues that have something ready, in the given order.';
+'Those of the queues that have something ready, in the given order; all of them if many queues have.';
 
 revoke all on function currant._stocked(text[]) from public;
 

@@ -10,4 +10,6 @@ select 'currant._claimed(uuid, uuid[], bigint[], integer[], bigint[])'::regproce
 
 select 'currant.claim(uuid, text[], integer, integer, jsonb)'::regprocedure;
 
+select 'currant._queues_with_work(text[], boolean)'::regprocedure;
+
 rollback;

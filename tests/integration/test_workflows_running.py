@@ -21,7 +21,6 @@ from currant import (
     SideEffectFailed,
     Status,
     TaskFailed,
-    activations,
     get_version,
     info,
     send_signal,
@@ -30,6 +29,7 @@ from currant import (
     wait_condition,
     wait_for_signal,
     workflow,
+    workflow_threads,
 )
 from tests.integration.conftest import StartWorker
 from tests.integration.flows import events, make_due, waits_for
@@ -542,8 +542,8 @@ async def test_code_that_blocks_outside_python_keeps_no_other_workflow_from_runn
 ) -> None:
     entered = threading.Event()
     released = threading.Event()
-    monkeypatch.setattr(activations, "_INTERRUPT_GRACE", 0.1)
-    monkeypatch.setattr(activations, "_MOST_HUNG", 0)
+    monkeypatch.setattr(workflow_threads, "_INTERRUPT_GRACE", 0.1)
+    monkeypatch.setattr(workflow_threads, "_MOST_HUNG", 0)
 
     @workflow(queue="flows")
     async def hanging() -> None:
