@@ -155,9 +155,13 @@ begin
     from unnest(ends) as n
     where n.execution_id = any (_ids)
     order by n.execution_id;
-    perform currant._tell_end(e.parent_id, e.command_number, e.id, 'child', _end_alone.at)
-    from currant.executions as e
-    where e.id = any (_ids) and e.parent_id is not null;
+    -- Looked up one by one, or a plan may read the index of all that ever had a parent.
+    perform currant._tell_end(e.parent_id, e.command_number, u.id, 'child', _end_alone.at)
+    from unnest(_ids) as u (id)
+    cross join lateral (
+        select x.parent_id, x.command_number from currant.executions as x where x.id = u.id limit 1
+    ) as e
+    where e.parent_id is not null;
 
     return query
     select g.execution_id, g.first_command
