@@ -162,39 +162,6 @@ comment on function currant._claimed(uuid, uuid[], bigint[], integer[], bigint[]
 
 revoke all on function currant._claimed(uuid, uuid[], bigint[], integer[], bigint[]) from public;
 
--- A probe of each queue costs a hundredth of an attempt to take from it. Of few queues every one is tried: a probe has
--- no mark, and would walk over what vacuum has not removed.
-create or replace function currant._queues_with_work(queues text[], is_workflow boolean)
-returns text[]
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
-set jit = off
-as $$
-begin
-    if cardinality(queues) <= 4 then
-        return queues;
-    end if;
-    return array(
-        select q.queue
-        from unnest(queues) with ordinality as q (queue, n)
-        where (
-            select true from currant.ready as r
-            where r.queue = q.queue and r.is_workflow = _queues_with_work.is_workflow
-            limit 1
-        )
-        order by q.n
-    );
-end
-$$;
-
-comment on function currant._queues_with_work(text[], boolean) is
-'Those of the queues, in the same order, that may have something ready of that kind.';
-
-revoke all on function currant._queues_with_work(text[], boolean) from public;
-
 create or replace function currant.claim(
     worker uuid,
     queues text[],
@@ -218,7 +185,6 @@ declare
     _waiting_until timestamptz := currant._enter_worker(worker);
     _now timestamptz := currant._now();
     _queue text;
-    _queues text[] := array[]::text[];
     _taken currant._taken;
     _admitted uuid[];
     _ids uuid[] := array[]::uuid[];
@@ -247,7 +213,7 @@ begin
         queues := currant._stocked(queues);
     end if;
 
-    foreach _queue in array case when tasks > 0 then currant._queues_with_work(queues, false) else '{}' end
+    foreach _queue in array queues
     loop
         exit when cardinality(_ids) >= tasks;
         _taken := currant._take(
@@ -307,9 +273,6 @@ begin
         order by w.n;
     end if;
 
-    if workflows > 0 then
-        _queues := currant._queues_with_work(queues, true);
-    end if;
     -- First those that have begun, if only some of the others are wanted.
     for _last_rank, _most in
         select p.last_rank, p.most
@@ -319,7 +282,7 @@ begin
         if _last_rank > 0 then
             _most := least(workflows, cardinality(_workflow_ids) + _most);
         end if;
-        foreach _queue in array _queues
+        foreach _queue in array queues
         loop
             exit when cardinality(_workflow_ids) >= _most or _is_apart;
             -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.

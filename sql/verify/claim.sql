@@ -10,6 +10,4 @@ select 'currant._claimed(uuid, uuid[], bigint[], integer[], bigint[])'::regproce
 
 select 'currant.claim(uuid, text[], integer, integer, jsonb)'::regprocedure;
 
-select 'currant._queues_with_work(text[], boolean)'::regprocedure;
-
 rollback;

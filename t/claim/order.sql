@@ -64,15 +64,16 @@ select is_empty(
 );
 
 -- Many queues, of which a few have work.
+\set queues '{many_7,many_6,many_5,many_4,many_3,a,b,c,d,e,f,g,h,i,j,k,l,m}'
 select currant.enqueue('f', '{"n": 13}', '{"queue": "many_3"}') as m \gset
 select currant.enqueue('f', '{"n": 14}', '{"queue": "many_7"}') as n \gset
 select currant.enqueue('w', '{}', '{"queue": "many_5", "kind": "workflow"}') as o \gset
 select results_eq(
-    format($$ select args ->> 'n' from currant.claim(%L, '{many_7,many_6,many_5,many_4,many_3}', 4) $$, :'worker'),
+    format($$ select args ->> 'n' from currant.claim(%L, %L, 4) $$, :'worker', :'queues'),
     array['14', '13'], 'many queues are served in the order given'
 );
 select results_eq(
-    format($$ select execution_id from currant.claim(%L, '{many_7,many_6,many_5,many_4,many_3}', 4, 4) $$, :'worker'),
+    format($$ select execution_id from currant.claim(%L, %L, 4, 4) $$, :'worker', :'queues'),
     array[:'o'::uuid], 'with their workflows'
 );
 
