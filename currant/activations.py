@@ -11,6 +11,7 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -81,6 +82,7 @@ class Activations:
         self._committing: dict[int, RunningActivation] = {}
         self._active: dict[int, models.Claimed] = {}
         self._drainers = 0  # threads at work, without those that were given up
+        self._drains: set[asyncio.Future[bool]] = set()  # of every thread that has not come back
         self._hung = 0  # threads that were given up and have not come back
         self._is_flush_due = False
         self._closing: deque[Instance] = deque()
@@ -181,10 +183,17 @@ class Activations:
         """Close what is in memory, as far as it lets itself be closed."""
         for fetch in list(self._fetches):
             fetch.cancel()
+        # Threads take from what waits, too, and what they have at hand is theirs until they end.
+        unanswered: list[RunningActivation] = []
+        with suppress(IndexError):
+            while True:
+                unanswered.append(self._waiting.popleft())
+        if self._drainers:
+            await asyncio.wait(self._drains, timeout=self._settings.worker_deadlock_warning)
         while self._cache:
             self._closing.append(self._cache.popitem()[1])
         # What was computed and has not been answered is lost with the process as well.
-        unanswered = [*self._committing.values(), *(job for job, _ in self._finished)]
+        unanswered += [*self._committing.values(), *(job for job, _ in self._finished)]
         self._closing += [job.instance for job in unanswered if job.instance is not None]
         self._committing.clear()
         self._finished.clear()
@@ -192,8 +201,9 @@ class Activations:
             self._watcher.cancel()
 
         def close_all() -> None:
-            while self._closing:
-                self._closing.popleft().close()
+            with suppress(IndexError):
+                while True:
+                    _close_now(self._closing.popleft())
 
         try:
             async with asyncio.timeout(self._settings.worker_deadlock_warning):
@@ -248,11 +258,14 @@ class Activations:
 
     def _add_drainer(self) -> None:
         self._drainers += 1
-        self._threads.run(self._work).add_done_callback(self._drainer_ended)
+        drain = self._threads.run(self._work)
+        self._drains.add(drain)
+        drain.add_done_callback(self._drainer_ended)
         if self._watcher is None or self._watcher.done():
             self._watcher = self._loop.create_task(self._watch())
 
     def _drainer_ended(self, ended: "asyncio.Future[bool]") -> None:
+        self._drains.discard(ended)
         if ended.result():
             self._drainers -= 1
         else:

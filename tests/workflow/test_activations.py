@@ -586,6 +586,35 @@ async def test_what_has_not_been_answered_is_closed_too() -> None:
     assert closed == ["cached", "unanswered"]
 
 
+async def test_what_is_running_or_waits_for_a_thread_is_closed_too() -> None:
+    closed: list[str] = []
+    begun, goes_on = threading.Event(), threading.Event()
+
+    @workflow(name="activations.closable_at_work")
+    async def closable(name: str) -> None:
+        try:
+            if name == "running":
+                begun.set()
+                goes_on.wait()
+            await wait_for_signal("go")
+        finally:
+            closed.append(name)
+
+    kept = Kept()
+    waiting = claimed(closable, args='{"name": "waiting"}')
+    await kept.activate(waiting)
+    running = claimed(closable, args='{"name": "running"}', token=2)
+    woken = msgspec.structs.replace(waiting, token=3, last_event=1, inbox=arrivals(signal("go")))
+    kept.activations.start([running, woken])
+    await asyncio.to_thread(begun.wait)
+    closing = asyncio.create_task(kept.close())
+    await asyncio.sleep(0)
+    goes_on.set()
+    await closing
+
+    assert sorted(closed) == ["running", "waiting"]
+
+
 async def test_activations_of_one_claim_share_a_thread(counting: Any) -> None:
     kept = Kept()
     hops: list[Any] = []
