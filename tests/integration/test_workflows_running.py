@@ -582,7 +582,7 @@ async def test_a_workflow_nobody_knows_waits_for_a_worker_that_does(
     other = 'select currant.enqueue(\'later\', \'{}\', \'{"queue": "flows", "kind": "workflow"}\')'
     work("flows", worker_workflow_cache=cache)
     execution = database.value(other)
-    await waits_for(database, "needs a worker that knows the workflow later")
+    await waits_for(database, "a worker that knows the workflow later")
 
     @workflow(queue="flows")
     async def later() -> str:
