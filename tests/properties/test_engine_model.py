@@ -484,6 +484,6 @@ def sessions(database_url: str) -> Iterator[Sessions]:
         session.close()
 
 
-@pytest.mark.timeout(0 if os.environ.get("HYPOTHESIS_PROFILE") else 400)
+@pytest.mark.timeout(0 if os.environ.get("HYPOTHESIS_PROFILE") else 200)
 def test_whatever_happens_every_promise_is_kept(sessions: Sessions) -> None:
     run_state_machine_as_test(lambda: Engine(sessions), settings=settings())
