@@ -329,7 +329,9 @@ class Engine(RuleBasedStateMachine):
         self.crews[who] = Crew(crew.session)
 
     def ghost_of_a_worker_says_a_word(self, _who: int, which: int) -> None:
-        ghosts = [ghost for ghost in self.ghosts if ghost.holds("task")]
+        # Its session is its successor's, whose transaction is not its own.
+        busy = [crew.session for crew in self.crews if crew.is_open]
+        ghosts = [one for one in self.ghosts if one.holds("task") and one.session not in busy]
         if ghosts:
             ghost, verb = self.pick(ghosts, which), ("complete", "fail", "release")[which % 3]
             ghost.say(verb, self.pick(ghost.holds("task"), which), self.ledger)
