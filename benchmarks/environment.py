@@ -64,9 +64,9 @@ def make(python: str) -> Path:
         shutil.rmtree(directory, ignore_errors=True)
         subprocess.run([python, "-m", "venv", directory], check=True)
     print("installing Currant and its peers into", directory, file=sys.stderr, flush=True)
-    command = [ours, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [str(ours), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # Together, so that pip finds versions which fit all.
-    command += ["--editable", f"{TOP}[embedded]", "--requirement", _REQUIREMENTS]
+    command += ["--editable", f"{TOP}[embedded]", "--requirement", str(_REQUIREMENTS)]
     subprocess.run(command, check=True)
     stamp.write_text(digest)
     return ours

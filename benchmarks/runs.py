@@ -10,13 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import psycopg
 
 from benchmarks import stamps
 from benchmarks.server import Server
@@ -147,6 +145,7 @@ class Run:
         self.log = log
         self._stamps = directory
         self._sides = ExitStack()
+        self._all_sides: list[Side] = []
         self._found: dict[int, list[int]] | None = None
 
     def close(self) -> None:
@@ -154,25 +153,35 @@ class Run:
         self._sides.close()
         self.system.close()
 
+    @property
+    def cpu_seconds(self) -> float:
+        """What the clients and workers that have ended have used."""
+        return sum(side.cpu_seconds for side in self._all_sides)
+
     # --- Processes
 
-    def start_call(self, function: str, *, connections: int = 1, **arguments: Any) -> Side:
+    def start_call(
+        self, function: str, arguments: Mapping[str, Any], *, connections: int = 1
+    ) -> Side:
         """Start a client that awaits `function(system, **arguments)`.
 
         Args:
             function: "module:name".
+            arguments: what JSON can carry.
+            connections: that the client opens before.
         """
-        return self._start("call", connections=connections, function=function, arguments=arguments)
+        return self._start(
+            "call", connections=connections, function=function, arguments=dict(arguments)
+        )
 
-    def call(self, function: str, *, connections: int = 1, **arguments: Any) -> Any:
+    def call(self, function: str, arguments: Mapping[str, Any], *, connections: int = 1) -> Any:
         """`start_call`, and wait for the result."""
-        return self.start_call(function, connections=connections, **arguments).result()
+        return self.start_call(function, arguments, connections=connections).result()
 
     def enqueue_many(self, count: int, *, first: int = 0, **options: Any) -> float:
         """Enqueue many tasks, numbered from `first`; the seconds it took."""
-        return float(
-            self.call("benchmarks.clients:enqueue_many", first=first, count=count, **options)
-        )
+        arguments = {"first": first, "count": count, **options}
+        return float(self.call("benchmarks.clients:enqueue_many", arguments))
 
     def start_worker(self, *, concurrency: int, queues: Sequence[str] = (QUEUE,)) -> Side:
         """Start a worker that ends at the latest with the run."""
@@ -199,6 +208,7 @@ class Run:
         command = [self.system.name, self.system.variant, role, text]
         side = Side(command, self._stamps, self.log)
         self._sides.callback(side.kill)
+        self._all_sides.append(side)
         return side
 
     # --- What has happened
@@ -263,20 +273,6 @@ class Run:
         return workflows - remaining
 
 
-@contextmanager
-def run_of(
-    system_class: type[System], variant: str, *, url: str, size: str, server: Server, log: Path
-) -> Iterator[Run]:
-    """A run on a database that has the system's schema."""
-    with tempfile.TemporaryDirectory(prefix="currant-stamps-") as directory:
-        system = system_class(url, variant)
-        run = Run(system, size=size, server=server, directory=Path(directory), log=log)
-        try:
-            yield run
-        finally:
-            run.close()
-
-
 def prepare(system_class: type[System], variant: str, url: str, log: Path) -> None:
     """Put a system's schema into an empty database, in a process of its own.
 
@@ -290,10 +286,3 @@ def prepare(system_class: type[System], variant: str, url: str, log: Path) -> No
             side.result()
         finally:
             side.kill()
-
-
-def value(url: str, statement: str) -> Any:
-    """The answer to one statement, over a connection of its own."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(statement.encode()).fetchone()
-    return None if row is None else row[0]

@@ -1,12 +1,14 @@
-"""One role of one system in a process of its own: python -m benchmarks.side SYSTEM VARIANT ROLE JSON
+"""One role of one system in a process of its own.
+
+    python -m benchmarks.side SYSTEM VARIANT ROLE JSON
 
     prepare  {"url"}                                put the schema into an empty database
     work     {"url", "concurrency", "queues"}       be a worker until SIGTERM
     call     {"url", "connections", "function", "arguments"}
              be a client: await `function(system, **arguments)`, given as "module:name"
 
-Prints JSON, a line each: {"ready": true} when it begins, and in the end {"result": …, "cpu_seconds":
-of this process and its children}. Whatever else is printed goes to stderr.
+Prints JSON, a line each: {"ready": true} when it begins, and in the end {"result": …,
+"cpu_seconds": of this process and its children}. Whatever else is printed goes to stderr.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.runs import Run
-from benchmarks.workloads.base import RATE, Case, Workload
+from benchmarks.workloads.base import RATE, Bars, Case, Workload
 
 
 def measure(run: Run, case: Case) -> Mapping[str, float]:
@@ -49,4 +49,5 @@ WORKLOAD = Workload(
     measure=measure,
     metrics={"rate": RATE},
     headline=[("concurrency 100", "rate")],
+    plots=[Bars("rate", ["concurrency 100", "2 processes"])],
 )
