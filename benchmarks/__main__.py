@@ -109,8 +109,8 @@ def main(
 
 def execute(plan: campaign.Plan, running: server.Server, directory: Path) -> results.Results:
     """Run the plan; what has been found by then is on disk at any time."""
-    logs = HOME / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = directory / "logs"
+    logs.mkdir(exist_ok=True)
     one = campaign.Campaign(plan, running, logs=logs, say=lambda line: click.echo(line, err=True))
     found = one.results()
     try:
@@ -120,6 +120,8 @@ def execute(plan: campaign.Plan, running: server.Server, directory: Path) -> res
     except KeyboardInterrupt:
         click.echo("interrupted; this is the report of what has run", err=True)
     write(found, directory)
+    if not any(logs.iterdir()):
+        logs.rmdir()
     return found
 
 

@@ -11,7 +11,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from benchmarks.report import machine_line, number
+from benchmarks.report import machine_line, number, rounds
 from benchmarks.results import BASELINE, Cell, Results, cell
 from benchmarks.workloads.base import Bars, Lines, Plot, Series
 
@@ -198,8 +198,8 @@ def _line_style(who: tuple[str, str], marker: str = "o") -> dict[str, Any]:
 def _save(results: Results, figure: Any, path: Path) -> None:
     versions = ", ".join(f"{one.title} {one.version}" for one in results.systems.values())
     foot = (
-        f"{results.date}, commit {results.commit}, size {results.size}, median of "
-        f"{results.rounds}, fsync on. {machine_line(results)}.\n{versions}."
+        f"{results.date}, commit {results.commit}, size {results.size}, {rounds(results)}, "
+        f"fsync on. {machine_line(results)}.\n{versions}."
     )
     figure.supxlabel(foot, fontsize=6, color="#666666", x=0.01, ha="left", wrap=True)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})

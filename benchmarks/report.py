@@ -64,7 +64,7 @@ def _circumstances(results: Results) -> str:
         )
     return (
         f"{results.date}, Currant at {results.commit}, size {results.size}, "
-        f"{_rounds(results)}. {machine_line(results)}, {results.machine['system']}"
+        f"{rounds(results)}. {machine_line(results)}, {results.machine['system']}"
         f"{', a virtual machine' if results.machine['is_virtual'] else ''}. "
         f"Settings of the server: {settings}; all else as it comes, so all is "
         f"durable.{disturbed}"
@@ -72,10 +72,11 @@ def _circumstances(results: Results) -> str:
 
 
 def _how_to_read(results: Results) -> str:
-    return _HOW_TO_READ.format(rounds=_rounds(results))
+    return _HOW_TO_READ.format(rounds=rounds(results))
 
 
-def _rounds(results: Results) -> str:
+def rounds(results: Results) -> str:
+    """How many there were."""
     return f"{results.rounds} round{'s' if results.rounds > 1 else ''}"
 
 

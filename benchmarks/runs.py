@@ -40,7 +40,7 @@ class End:
     """When a run was seen to have ended, or its time was up.
 
     Attributes:
-        at: `time.monotonic_ns` before the look that saw it.
+        at: `time.monotonic_ns` after the look that saw it.
         remaining: how many had not durably ended.
     """
 
@@ -217,11 +217,12 @@ class Run:
         """Wait until SQL shows that everything has durably ended, or the time is up."""
         limit = time.monotonic_ns() + int(limit_seconds * 1e9)
         while True:
+            is_pending = self.system.is_pending()
             at = time.monotonic_ns()
-            if not self.system.is_pending():
-                return End(at, self.system.remaining())
-            if at > limit:
-                return End(at, self.system.remaining())
+            if not is_pending or at > limit:
+                remaining = self.system.remaining()
+                if remaining == 0 or at > limit:
+                    return End(at, remaining)
             time.sleep(poll_seconds)
 
     def stamps(self) -> dict[int, list[int]]:

@@ -86,9 +86,13 @@ def _of_system(programs: Path) -> Installation:
 class Server:
     """One server. It lives in a directory of its own and is gone with it."""
 
-    def __init__(self, installation: Installation, settings: Mapping[str, str] = SETTINGS) -> None:
-        # Not in /tmp, which may be memory.
-        directory = Path(tempfile.mkdtemp(prefix="currant-bench-", dir="/var/tmp"))
+    def __init__(
+        self,
+        installation: Installation,
+        settings: Mapping[str, str] = SETTINGS,
+        parent: Path = Path("/var/tmp"),  # /tmp may be memory
+    ) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="currant-bench-", dir=parent))
         directory.chmod(0o711)
         self.directory = directory
         self.settings = dict(settings)

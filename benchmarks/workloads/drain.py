@@ -42,7 +42,7 @@ WORKLOAD = Workload(
     title="Draining a backlog of no-op tasks",
     needs=frozenset({"tasks"}),
     cases={
-        "smoke": _cases({100: 200, 10: 50, 1: 20}, 30),
+        "smoke": _cases({100: 200}, 30),
         "quick": _cases({100: 20_000, 10: 5_000, 1: 1_000}, 8),
         "full": _cases({100: 50_000, 10: 20_000, 1: 5_000}, 30),
     },

@@ -11,8 +11,7 @@ from benchmarks.runs import Run, WrongResult
 from benchmarks.workloads.base import RATE, Bars, Case, Workload
 
 _ENDING_SECONDS = 60
-# Until the busy worker has begun, however rarely it polls; and until the client has started.
-_PICKED_UP_SECONDS = 2.0
+# Until the client has started.
 _START_SECONDS = 2.0
 
 
@@ -48,10 +47,11 @@ def _enqueue_single(run: Run, case: Case) -> dict[str, float]:
 
 def _beside_busy(run: Run, case: Case) -> Mapping[str, float]:
     """The worker has one task, its only slot's, that does not let it do anything else."""
-    busy_seconds = _PICKED_UP_SECONDS + _START_SECONDS + case["seconds"] * 1.2
+    picked_up_seconds = case["picked_up_seconds"]  # by the slowest poll of all
+    busy_seconds = picked_up_seconds + _START_SECONDS + case["seconds"] * 1.2
     with run.workers(concurrency=1):
         run.enqueue_many(1, first=-int(busy_seconds * 1000))
-        time.sleep(_PICKED_UP_SECONDS)
+        time.sleep(picked_up_seconds)
         done = _enqueue_single(run, case)
         if run.system.remaining() < done["count"]:
             raise WrongResult("the worker was not busy")
@@ -63,31 +63,41 @@ def _check_all_there(run: Run, count: float) -> None:
         raise WrongResult(f"{count:.0f} enqueued, but {run.system.remaining()} are there")
 
 
-def _cases(count: int, seconds: float) -> dict[str, Case]:
-    cases: dict[str, Case] = {"bulk": {"count": count}}
-    for workers, is_busy, what in ((0, False, ""), (1, False, ", idle worker")):
-        for connections in (1, 8, 32):
-            cases[f"{connections} connection{'s'[: connections > 1]}{what}"] = {
-                "connections": connections,
-                "workers": workers,
-                "is_busy": is_busy,
-                "seconds": seconds,
-            }
-    cases["32 connections, busy worker"] = {
-        "connections": 32,
-        "workers": 1,
-        "is_busy": True,
-        "seconds": seconds,
-    }
-    return cases
+def _singly(connections: int, workers: int, seconds: float) -> Case:
+    return {"connections": connections, "workers": workers, "is_busy": False, "seconds": seconds}
 
+
+def _cases(count: int, seconds: float) -> dict[str, Case]:
+    busy = {"is_busy": True, "picked_up_seconds": 2.0}
+    return {
+        "bulk": {"count": count},
+        "1 connection": _singly(1, 0, seconds),
+        "8 connections": _singly(8, 0, seconds),
+        "32 connections": _singly(32, 0, seconds),
+        "1 connection, idle worker": _singly(1, 1, seconds),
+        "8 connections, idle worker": _singly(8, 1, seconds),
+        "32 connections, idle worker": _singly(32, 1, seconds),
+        "32 connections, busy worker": {**_singly(32, 1, seconds), **busy},
+    }
+
+
+_SMOKE: dict[str, Case] = {
+    "bulk": {"count": 200},
+    "8 connections": _singly(8, 0, 0.1),
+    "8 connections, idle worker": _singly(8, 1, 0.1),
+    "8 connections, busy worker": {
+        **_singly(8, 1, 0.1),
+        "is_busy": True,
+        "picked_up_seconds": 0.1,
+    },
+}
 
 WORKLOAD = Workload(
     name="enqueue",
     title="Enqueueing tasks",
     needs=frozenset({"tasks"}),
     cases={
-        "smoke": _cases(200, 0.1),
+        "smoke": _SMOKE,
         "quick": _cases(20_000, 2),
         "full": _cases(50_000, 10),
     },

@@ -84,7 +84,7 @@ WORKLOAD = Workload(
     },
     measure=measure,
     metrics={
-        "rate": Metric("/s", more_is_better=True, title="steps"),
+        "rate": Metric("steps/s", more_is_better=True),
         "per_step": Metric("ms", more_is_better=False, title="per step"),
         "join": Metric("ms", more_is_better=False),
     },
