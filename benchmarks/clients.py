@@ -59,7 +59,13 @@ async def enqueue_single(
 
 
 async def ask(
-    system: System, *, first: int, count: int, pauses: tuple[float, float], is_awaited: bool
+    system: System,
+    *,
+    first: int,
+    count: int,
+    pauses: tuple[float, float],
+    is_awaited: bool,
+    queue: str = QUEUE,
 ) -> list[tuple[int, int]]:
     """Enqueue tasks one at a time with pauses of random length in between.
 
@@ -73,7 +79,7 @@ async def ask(
     for number in range(first, first + count):
         await asyncio.sleep(random_pauses.uniform(*pauses))
         begin = time.monotonic_ns()
-        enqueued = await system.enqueue(number)
+        enqueued = await system.enqueue(number, queue=queue)
         if is_awaited:
             await system.result(enqueued)
         times.append((begin, time.monotonic_ns()))

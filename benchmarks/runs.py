@@ -209,6 +209,7 @@ class Run:
         side = Side(command, self._stamps, self.log)
         self._sides.callback(side.kill)
         self._all_sides.append(side)
+        self._found = None
         return side
 
     # --- What has happened

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stamps import stamp
-from benchmarks.systems.base import QUEUE, System, step_number
+from benchmarks.systems.base import QUEUE, Archive, System, step_number
 
 # A task may only wait for tasks of another queue than its own.
 CHILDREN = f"{QUEUE}_children"
@@ -34,7 +34,7 @@ class Absurd(System):
         # that `start_worker` has, at the best values found, and a faster event loop.
         "tuned": {"poll_seconds": 0.01, "batches": 5, "uvloop": True},
     }
-    capabilities = frozenset({"tasks", "workflows", "fan_out", "results", "payload"})
+    capabilities = frozenset({"tasks", "workflows", "fan_out", "results", "payload", "archive"})
     notes = "keeps arguments, outcome and result of every task; finds work and results by polling"
 
     # A run's end and its task's are one transaction; only runs are indexed by state.
@@ -50,6 +50,13 @@ class Absurd(System):
         select (select count(*) from absurd.t_{QUEUE} where state in ('failed', 'cancelled'))
             + (select count(*) from absurd.t_{CHILDREN} where state in ('failed', 'cancelled'))
     """
+    archive = Archive(
+        "absurd.portable_uuidv7()",
+        {
+            f"absurd.r_{QUEUE}": ["task_id", "run_id"],
+            f"absurd.t_{QUEUE}": ["task_id", "last_attempt_run"],
+        },
+    )
 
     def prepare(self) -> None:
         """`absurdctl`, another package, brings the schema along; it needs psql."""

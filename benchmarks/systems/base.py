@@ -11,6 +11,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, ClassVar
 
@@ -19,6 +20,20 @@ import psycopg
 QUEUE = "bench"
 
 Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where a system keeps tasks that have ended, so that a benchmark can make many by copying one.
+
+    Attributes:
+        new_id: an SQL expression.
+        tables: to the columns that hold a task's id, or one derived from it; the first of them is
+            what the row is found by.
+    """
+
+    new_id: str
+    tables: Mapping[str, Sequence[str]]
 
 
 class System(ABC):
@@ -34,12 +49,13 @@ class System(ABC):
         service: what its url names: "postgres", or "redis".
         variants: settings of "default" (as it comes out of the box, the concurrency set) and, if
             its documentation advises anything for speed, "tuned"; the source in a comment.
-        capabilities: of "tasks", "workflows", "fan_out", "results", "delay", "queues" and
-            "payload"; a workload is run with those that have all it needs.
+        capabilities: of "tasks", "workflows", "fan_out", "results", "delay", "queues", "payload"
+            and "archive"; a workload is run with those that have all it needs.
         notes: what a reader of the figures has to know, such as that no results are kept.
         pending_sql: whether anything has not durably ended; cheap, asked every 10 ms or so.
         remaining_sql: how many tasks and workflows that were enqueued have not durably ended.
         failed_sql: how many ended otherwise than well; None where the system keeps no record.
+        archive: of what has ended (capability "archive").
     """
 
     name: ClassVar[str]
@@ -53,6 +69,7 @@ class System(ABC):
     pending_sql: ClassVar[str]
     remaining_sql: ClassVar[str]
     failed_sql: ClassVar[str | None] = None
+    archive: ClassVar[Archive | None] = None
 
     def __init__(self, url: str, variant: str) -> None:
         self.url = url

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.stamps import stamp
-from benchmarks.systems.base import QUEUE, System, step_number
+from benchmarks.systems.base import QUEUE, Archive, System, step_number
 from currant import Client, Handle, migrations, task, workflow
 from currant.settings import Settings
 from currant.worker import run_worker
@@ -43,7 +43,7 @@ class Currant(System):
     title = "Currant"
     distribution = "currant"
     capabilities = frozenset(
-        {"tasks", "workflows", "fan_out", "results", "delay", "queues", "payload"}
+        {"tasks", "workflows", "fan_out", "results", "delay", "queues", "payload", "archive"}
     )
     notes = "keeps arguments, outcome and result of every execution"
 
@@ -56,6 +56,10 @@ class Currant(System):
         and not exists (select from currant.outcomes as o where o.execution_id = e.id)
     """
     failed_sql = "select count(*) from currant.outcomes where status <> 'completed'"
+    archive = Archive(
+        "currant._uuid7()",
+        {"currant.executions": ["id", "root_id"], "currant.outcomes": ["execution_id"]},
+    )
 
     def prepare(self) -> None:
         """What `currant schema | psql` does; `currant migrate` takes seconds for the same."""

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from benchmarks.stamps import stamp
-from benchmarks.systems.base import QUEUE, System, step_number
+from benchmarks.systems.base import QUEUE, Archive, System, step_number
 
 APPLICATION = "bench"
 
@@ -36,7 +36,7 @@ class Dbos(System):
         "tuned": {"poll_seconds": 0.01, "result_poll_seconds": 0.01, "batches": 5, "threads": 20},
     }
     capabilities = frozenset(
-        {"tasks", "workflows", "fan_out", "results", "delay", "queues", "payload"}
+        {"tasks", "workflows", "fan_out", "results", "delay", "queues", "payload", "archive"}
     )
     notes = (
         "keeps arguments, outcome and result of every workflow; finds work and results by polling"
@@ -54,6 +54,7 @@ class Dbos(System):
         select count(*) from dbos.workflow_status
         where status in ('ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
     """
+    archive = Archive("gen_random_uuid()::text", {"dbos.workflow_status": ["workflow_uuid"]})
 
     def prepare(self) -> None:
         """What `dbos migrate` does."""
