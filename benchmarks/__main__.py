@@ -45,6 +45,13 @@ def _names(known: tuple[str, ...]) -> Callable[[Any, Any, str | None], tuple[str
     help="Only these.",
 )
 @click.option(
+    "--case",
+    "chosen_cases",
+    metavar="NAME",
+    multiple=True,
+    help="Only cases of this name; may be repeated.",
+)
+@click.option(
     "--size",
     type=click.Choice(["smoke", "quick", "full"]),
     default="quick",
@@ -54,7 +61,7 @@ def _names(known: tuple[str, ...]) -> Callable[[Any, Any, str | None], tuple[str
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
-    help="How often everything is run; otherwise 3, or 5 of the full size.",
+    help="How often everything is run; otherwise once, and 5 times at full size.",
 )
 @click.option(
     "--output",
@@ -77,6 +84,7 @@ def main(
     *,
     chosen_workloads: tuple[str, ...],
     chosen_systems: tuple[str, ...],
+    chosen_cases: tuple[str, ...],
     size: str,
     rounds: int | None,
     output: Path | None,
@@ -99,7 +107,8 @@ def main(
         workloads=chosen_workloads,
         systems=chosen_systems,
         size=size,
-        rounds=rounds or {"smoke": 1, "quick": 3, "full": 5}[size],
+        rounds=rounds or {"smoke": 1, "quick": 1, "full": 5}[size],
+        cases=chosen_cases,
     )
     with server.running(server.find_installation(postgres)) as running:
         found = execute(plan, running, directory)

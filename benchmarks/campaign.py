@@ -26,12 +26,21 @@ Variant = tuple[str, str]
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for."""
+    """What was asked for; no names of cases mean all of them."""
 
     workloads: Sequence[str]
     systems: Sequence[str]
     size: str
     rounds: int
+    cases: Sequence[str] = ()
+
+    def cases_of(self, workload: Workload) -> dict[str, Case]:
+        """What is run of a workload."""
+        return {
+            name: case
+            for name, case in workload.cases[self.size].items()
+            if not self.cases or name in self.cases
+        }
 
 
 class Campaign:
@@ -83,7 +92,8 @@ class Campaign:
             systems=self._infos,
             unusable=self._unusable,
             workloads={
-                name: _info_of(one, self._plan.size) for name, one in self._workloads.items()
+                name: _info_of(one, self._plan.cases_of(one))
+                for name, one in self._workloads.items()
             },
         )
 
@@ -95,7 +105,7 @@ class Campaign:
         """
         for workload in self._workloads.values():
             for number in range(self._plan.rounds):
-                for name, case in workload.cases[self._plan.size].items():
+                for name, case in self._plan.cases_of(workload).items():
                     able = self._able(workload.needs | frozenset(case.get("needs", ())))
                     for who in reversed(able) if number % 2 else able:
                         yield self._record(workload, name, case, who, number)
@@ -194,13 +204,13 @@ class Campaign:
             yield url
 
 
-def _info_of(workload: Workload, size: str) -> WorkloadInfo:
+def _info_of(workload: Workload, cases: Mapping[str, Case]) -> WorkloadInfo:
     description = sys.modules[workload.measure.__module__].__doc__ or ""
     return WorkloadInfo(
         title=workload.title,
         description=" ".join(description.split()),
         needs=sorted(workload.needs),
-        cases={name: dict(case) for name, case in workload.cases[size].items()},
+        cases={name: dict(case) for name, case in cases.items()},
         metrics=dict(workload.metrics),
         headline=list(workload.headline),
         plots=list(workload.plots),

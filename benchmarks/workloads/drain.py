@@ -43,8 +43,8 @@ WORKLOAD = Workload(
     needs=frozenset({"tasks"}),
     cases={
         "smoke": _cases({100: 200}, 30),
-        "quick": _cases({100: 20_000, 10: 5_000, 1: 1_000}, 8),
-        "full": _cases({100: 50_000, 10: 20_000, 1: 5_000}, 30),
+        "quick": _cases({100: 10_000, 10: 3_000, 1: 500}, 4),
+        "full": _cases({100: 50_000, 10: 20_000, 1: 5_000}, 20),
     },
     measure=measure,
     metrics={"rate": RATE},

@@ -98,8 +98,8 @@ WORKLOAD = Workload(
     needs=frozenset({"tasks"}),
     cases={
         "smoke": _SMOKE,
-        "quick": _cases(20_000, 2),
-        "full": _cases(50_000, 10),
+        "quick": _cases(10_000, 1.5),
+        "full": _cases(50_000, 5),
     },
     measure=measure,
     metrics={"rate": RATE},

@@ -59,7 +59,7 @@ WORKLOAD = Workload(
     needs=frozenset({"tasks"}),
     cases={
         "smoke": _cases(10, (0.005, 0.01)),
-        "quick": _cases(100, (0.05, 0.1)),
+        "quick": _cases(60, (0.05, 0.1)),
         "full": _cases(400, (0.05, 0.1)),
     },
     measure=measure,

@@ -79,7 +79,7 @@ WORKLOAD = Workload(
     needs=frozenset({"workflows"}),
     cases={
         "smoke": _cases(20, 20, 20, 30),
-        "quick": _cases(500, 300, 300, 10),
+        "quick": _cases(300, 200, 200, 8),
         "full": _cases(2_000, 1_000, 1_000, 30),
     },
     measure=measure,
