@@ -114,7 +114,7 @@ class Campaign:
         return [
             (name, variant)
             for name, system in self._systems.items()
-            if needs <= system.capabilities
+            if needs <= system.capabilities | {system.service}
             for variant in system.variants
         ]
 

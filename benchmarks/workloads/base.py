@@ -82,7 +82,7 @@ class Workload:
     Args:
         name: as on the command line; the name of the module.
         title: for the report.
-        needs: the capabilities it takes.
+        needs: the capabilities it takes; a system's service counts as one.
         cases: for "smoke", "quick" and "full", what is run: parameters by the name of the case.
             Each run of a case has a database of its own. A parameter "needs" lists further
             capabilities that this case takes.
