@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,8 @@ def main(
     if old:
         write(results.merged([results.load(path) for path in old]), directory)
         return
+    # Ended from outside, servers and workers are ended too, and the report is written.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     plan = campaign.Plan(
         workloads=chosen_workloads,
         systems=chosen_systems,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks import orphans
 from benchmarks.environment import HOME
 
 _START_SECONDS = 10
@@ -47,7 +48,7 @@ def running(settings: Mapping[str, str]) -> Iterator[str]:
         env={**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries))},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        process_group=0,
+        preexec_fn=orphans.end_with_parent,
     )
     try:
         deadline = time.monotonic() + _START_SECONDS

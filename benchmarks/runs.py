@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import stamps
+from benchmarks import orphans, stamps
 from benchmarks.server import Server
 from benchmarks.systems.base import QUEUE, System, step_number
 
@@ -63,7 +63,7 @@ class Side:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                start_new_session=True,
+                preexec_fn=orphans.end_with_parent,
             )
         assert self._process.stdout is not None
         self._out = self._process.stdout

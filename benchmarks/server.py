@@ -18,6 +18,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from benchmarks import orphans
 from currant.cluster import Cluster, Installation, bundled_installation, choose_launcher
 
 # Everything else is Postgres's default: fsync, synchronous_commit and full_page_writes are on.
@@ -116,7 +117,7 @@ class Server:
                 *("-D", str(self._cluster.data)),
                 *self._cluster.server_options(),
                 output=log.fileno(),
-                preexec=lambda: os.setpgid(0, 0),
+                preexec=orphans.end_with_parent,
             )
         deadline = time.monotonic() + _START_SECONDS
         while True:
