@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from benchmarks.stamps import stamp
-from benchmarks.systems.base import QUEUE, System
+from benchmarks.systems.base import QUEUE, Archive, System
 
 _CHUNK = 10_000
 
@@ -37,12 +37,12 @@ class Oban(System):
     distribution = "oban"
     variants = {  # noqa: RUF012
         # docs/production.md: a pool of 1 to 10; 5 ms between fetches (`Producer`).
-        "default": {"limit": None, "debounce_seconds": 0.005, "uvloop": False},
+        "default": {"debounce_seconds": 0.005, "uvloop": False},
         # docs/defining_queues.md names the limit of a queue and the time between fetches; the
         # documentation gives no advice for speed.
-        "tuned": {"limit": None, "debounce_seconds": 0.005, "uvloop": True},
+        "tuned": {"debounce_seconds": 0.005, "uvloop": True},
     }
-    capabilities = frozenset({"tasks", "delay", "queues", "payload"})
+    capabilities = frozenset({"tasks", "delay", "queues", "payload", "archive"})
     notes = "keeps jobs for a day; results, and waiting for them, are in the commercial edition"
 
     pending_sql = """
@@ -57,6 +57,7 @@ class Oban(System):
     failed_sql = """
         select count(*) from oban_jobs where state in ('retryable', 'cancelled', 'discarded')
     """
+    archive = Archive("nextval(pg_get_serial_sequence('oban_jobs', 'id'))", {"oban_jobs": ["id"]})
 
     def prepare(self) -> None:
         """What `oban install` does."""

@@ -281,7 +281,7 @@ def _copy_row(
     ]
     connection.execute(
         sql.SQL(
-            "insert into {table} ({columns}) select {values} from copy"
+            "insert into {table} ({columns}) overriding system value select {values} from copy"
             " cross join (select * from {table} where {id} = %s) as original"
         ).format(
             table=_name(table),
