@@ -366,6 +366,10 @@ def _cases(
     return {name: {**more, **case} for name, case in cases.items()}
 
 
+def _only(names: Sequence[str], cases: Mapping[str, Case]) -> dict[str, Case]:
+    return {name: cases[name] for name in names}
+
+
 def _ratio(title: str, *, more_is_better: bool) -> Metric:
     return Metric("×", more_is_better=more_is_better, title=title)
 
@@ -375,8 +379,9 @@ WORKLOAD = Workload(
     title="What grows: figures beside much of something, as multiples of those before",
     needs=frozenset({"tasks"}),
     cases={
-        "smoke": _cases(
-            count=40, pickups=10, seconds=1, limit_seconds=10, many=100, ended=100, queues=4
+        "smoke": _only(
+            ["ended", "queues of one worker"],
+            _cases(count=40, pickups=5, seconds=1, limit_seconds=10, many=90, ended=90, queues=3),
         ),
         "quick": _cases(
             count=10_000,
