@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from awa import AsyncClient
 
 _CHUNK = 5_000
-_SLOW = 100
+_CONNECTIONS = 10  # of a worker, as it comes
+# From this concurrency on the tuned variant may have more workers.
+_MANY = 100
 
 
 @dataclass
@@ -36,12 +39,14 @@ class Awa(System):
     title = "awa"
     distribution = "awa-pg"
     variants = {  # noqa: RUF012
-        # docs/configuration.md, "Queue configuration" and `AsyncClient`.
-        "default": {"connections": 10, "more_workers": None, "partitions": 1, "poll_ms": 200},
+        # docs/configuration.md, "Queue configuration"; `AsyncClient` for the connections.
+        "default": {"more_workers": None, "environment": {}},
         # The same page, "Hot-Queue Claim Control": "For very high-throughput no-op queues, size
-        # max_workers for durable completion latency … 1,024 in-flight worker permits"; "Choosing a
-        # throughput lever" names partitions and the rest. `poll_interval` is for latency.
-        "tuned": {"connections": 20, "more_workers": 1_024, "partitions": 1, "poll_ms": 10},
+        # max_workers for durable completion latency … needs 1,024 in-flight worker permits". With
+        # so many there would be four flushers of completions, which "multiply terminal-write
+        # contention"; one was faster here. More claimers, partitions, shards, larger batches and
+        # other intervals were not.
+        "tuned": {"more_workers": 1_024, "environment": {"AWA_COMPLETION_SHARDS": "1"}},
     }
     capabilities = frozenset({"tasks", "delay", "queues", "payload"})
     notes = "keeps ended jobs until their segment is reused, in a minute or so; no results"
@@ -75,7 +80,7 @@ class Awa(System):
         client = self._client(1)
         await client.migrate()
         await client.close()
-        client = self._client(self.settings["connections"])
+        client = self._client(_CONNECTIONS)
         self._register(client)
         await client.start([(QUEUE, 1)])
         await client.shutdown()
@@ -120,14 +125,13 @@ class Awa(System):
     ) -> None:
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-        client = self._client(self.settings["connections"])
+        os.environ.update(self.settings["environment"])
+        client = self._client(_CONNECTIONS)
         self._register(client)
         workers = concurrency
-        if concurrency >= _SLOW:
+        if concurrency >= _MANY:
             workers = self.settings["more_workers"] or concurrency
-        await client.start(
-            [(queue, workers) for queue in queues], poll_interval_ms=self.settings["poll_ms"]
-        )
+        await client.start([(queue, workers) for queue in queues])
         ready()
         await stopped.wait()
         await client.shutdown(timeout_ms=10_000)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.stamps import stamp
-from benchmarks.systems.base import QUEUE, System
+from benchmarks.systems.base import QUEUE, Archive, System
 
 if TYPE_CHECKING:
     from pgqueuer import PgQueuer as Application
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # From here on nothing is capped: there is no way to say "100 at a time" that does not slow it.
 _UNCAPPED = 100
 _CHUNK = 100_000
+
+_TUNED = {"pool": 5, "autovacuum": True, "uvloop": True, "debounce_seconds": 0.001}
 
 
 class PgQueuer(System):
@@ -40,15 +42,11 @@ class PgQueuer(System):
         # "use a connection pool driver", "Run pgq autovac after installation". 1,000 and 5 are the
         # best of 10 to 1,000 and 0 to 20. The loop is that of its own tools/benchmark.py.
         # docs/guides/completion-tracking.md names the debounce of waiting for outcomes.
-        "tuned": {
-            "batch_size": 1_000,
-            "pool": 5,
-            "autovacuum": True,
-            "uvloop": True,
-            "debounce_seconds": 0.001,
-        },
+        "tuned": {**_TUNED, "batch_size": 1_000},
+        # Outcomes, too, are written in batches of this size, or every 100 ms.
+        "tuned for latency": {**_TUNED, "batch_size": 1},
     }
-    capabilities = frozenset({"tasks", "results", "delay", "queues", "payload"})
+    capabilities = frozenset({"tasks", "results", "delay", "queues", "payload", "archive"})
     notes = (
         "deletes a task when it is done and logs that it was; keeps no results: "
         "a caller can wait for the outcome only"
@@ -61,6 +59,7 @@ class PgQueuer(System):
         select count(*) from pgqueuer_log
         where status not in ('queued', 'picked', 'successful')
     """
+    archive = Archive("nextval('pgqueuer_log_id_seq')", {"pgqueuer_log": ["id"]})
 
     def prepare(self) -> None:
         """`pgq install`, and for "tuned" `pgq autovac`."""

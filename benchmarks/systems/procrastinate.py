@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.stamps import stamp
-from benchmarks.systems.base import QUEUE, System
+from benchmarks.systems.base import QUEUE, Archive, System
 
 if TYPE_CHECKING:
     from procrastinate import App
@@ -30,7 +30,7 @@ class Procrastinate(System):
         # concurrency (concurrency.md).
         "tuned": {"pool": {"min_size": 2, "max_size": 2}, "delete_jobs": "never", "uvloop": True},
     }
-    capabilities = frozenset({"tasks", "delay", "queues", "payload"})
+    capabilities = frozenset({"tasks", "delay", "queues", "payload", "archive"})
     notes = "keeps jobs and a log of what became of them; no results, and no waiting for an outcome"
 
     pending_sql = """
@@ -42,6 +42,7 @@ class Procrastinate(System):
     failed_sql = """
         select count(*) from procrastinate_jobs where status in ('failed', 'cancelled', 'aborted')
     """
+    archive = Archive("nextval('procrastinate_jobs_id_seq')", {"procrastinate_jobs": ["id"]})
 
     def prepare(self) -> None:
         """What `procrastinate schema --apply` does."""
