@@ -50,8 +50,8 @@ def _processes(sides: Iterable[Side]) -> Iterator[int]:
     while waiting:
         pid = waiting.pop()
         yield pid
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
-            waiting += map(int, children.read_text().split())
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            waiting += map(int, _text(pid, f"task/{task.name}/children").split())
 
 
 def _text(pid: int, name: str) -> str:
