@@ -53,6 +53,13 @@ def _names(known: tuple[str, ...]) -> Callable[[Any, Any, str | None], tuple[str
     help="Only cases of this name; may be repeated.",
 )
 @click.option(
+    "--variant",
+    "chosen_variants",
+    metavar="NAME",
+    multiple=True,
+    help="Only this of a system's variants, if it has it; may be repeated.",
+)
+@click.option(
     "--size",
     type=click.Choice(["smoke", "quick", "full"]),
     default="quick",
@@ -86,6 +93,7 @@ def main(
     chosen_workloads: tuple[str, ...],
     chosen_systems: tuple[str, ...],
     chosen_cases: tuple[str, ...],
+    chosen_variants: tuple[str, ...],
     size: str,
     rounds: int | None,
     output: Path | None,
@@ -112,6 +120,7 @@ def main(
         size=size,
         rounds=rounds or {"smoke": 1, "quick": 1, "full": 5}[size],
         cases=chosen_cases,
+        variants=chosen_variants,
     )
     with server.running(server.find_installation(postgres)) as running:
         found = execute(plan, running, directory)

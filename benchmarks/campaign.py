@@ -26,13 +26,14 @@ Variant = tuple[str, str]
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for; no names of cases mean all of them."""
+    """What was asked for; no names of cases or variants mean all of them."""
 
     workloads: Sequence[str]
     systems: Sequence[str]
     size: str
     rounds: int
     cases: Sequence[str] = ()
+    variants: Sequence[str] = ()
 
     def cases_of(self, workload: Workload) -> dict[str, Case]:
         """What is run of a workload."""
@@ -76,8 +77,11 @@ class Campaign:
             self._say(f"{name} cannot be used: {_reason(error)}")
             return
         self._systems[name] = system
-        variants = {key: dict(settings) for key, settings in system.variants.items()}
-        capabilities = sorted(system.capabilities)
+        # A system that has none of those asked for takes part as it comes.
+        wanted = self._plan.variants or system.variants
+        chosen = [key for key in system.variants if key in wanted]
+        variants = {key: dict(system.variants[key]) for key in chosen or ["default"]}
+        capabilities = sorted(system.capabilities | {system.service})
         self._infos[name] = SystemInfo(system.title, version, system.notes, variants, capabilities)
 
     def results(self) -> Results:
@@ -113,9 +117,9 @@ class Campaign:
     def _able(self, needs: frozenset[str]) -> list[Variant]:
         return [
             (name, variant)
-            for name, system in self._systems.items()
-            if needs <= system.capabilities | {system.service}
-            for variant in system.variants
+            for name, info in self._infos.items()
+            if needs <= {*info.capabilities}
+            for variant in info.variants
         ]
 
     def _record(

@@ -44,7 +44,7 @@ def draw(results: Results, directory: Path) -> None:
             for one in _OVERVIEW
             if one[0] in results.workloads and one[1] in results.workloads[one[0]].cases
         ]
-        figure = _bars(results, panels)
+        figure = _bars(results, panels, is_best_alone=True)
         if figure is not None:
             _save(results, figure, directory / "overview")
 
@@ -60,8 +60,17 @@ def _draw(results: Results, name: str, plot: Plot) -> Any:
             return _series(results, name, plot)
 
 
-def _bars(results: Results, panels: Sequence[tuple[str, str, str]]) -> Any:
+def _bars(
+    results: Results, panels: Sequence[tuple[str, str, str]], *, is_best_alone: bool = False
+) -> Any:
+    """A panel below the other.
+
+    Args:
+        is_best_alone: of each system only the variant that is better.
+    """
     shown = [(panel, cells) for panel in panels if (cells := _cells(results, panel))]
+    if is_best_alone:
+        shown = [(panel, _best_of_each(cells)) for panel, cells in shown]
     if not shown:
         return None
     heights = [len(cells) for _, cells in shown]
@@ -91,6 +100,15 @@ def _cells(
     return sorted(found, key=lambda each: each[2], reverse=more_is_better)
 
 
+def _best_of_each(
+    cells: list[tuple[tuple[str, str], Cell, float]],
+) -> list[tuple[tuple[str, str], Cell, float]]:
+    best: dict[str, tuple[tuple[str, str], Cell, float]] = {}
+    for one in cells:
+        best.setdefault(one[0][0], one)
+    return list(best.values())
+
+
 def _panel(
     results: Results,
     axis: Any,
@@ -111,7 +129,7 @@ def _panel(
     )
     axis.bar_label(bars, [f" {number(value)}" for value in values], padding=2)
     axis.invert_yaxis()
-    axis.margins(x=0.12)
+    axis.margins(x=0.12, y=0.02)
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     better = "more is better" if info.more_is_better else "less is better"
     what = " ".join(word for word in (case, info.title) if word)
@@ -203,5 +221,5 @@ def _save(results: Results, figure: Any, path: Path) -> None:
     )
     figure.supxlabel(foot, fontsize=6, color="#666666", x=0.01, ha="left", wrap=True)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-    figure.savefig(path.with_suffix(".png"), dpi=110)
+    figure.savefig(path.with_suffix(".png"), dpi=100)
     plt.close(figure)

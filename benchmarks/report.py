@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
-from benchmarks.results import Cell, Results, SystemInfo, cell
+from benchmarks.results import Cell, Results, SystemInfo, cell, is_able
 
 _HOW_TO_READ = """\
 Each figure is the median of {rounds}; ± is half the distance between the least and the most.
@@ -117,7 +117,12 @@ def _table(results: Results, columns: Sequence[tuple[str, str, str]], *, is_acro
     cells = {(who, column): cell(results, *column, who) for who in everyone for column in columns}
     best = {column: _best(results, column, cells) for column in columns}
     for who in everyone:
-        shown = [_shown(cells[who, column], is_best=best[column] == who) for column in columns]
+        shown = [
+            _shown(cells[who, column], is_best=best[column] == who)
+            if is_able(results, *column[:2], who)
+            else "–"
+            for column in columns
+        ]
         rows.append([_row_title(results, who), *shown])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -166,7 +171,7 @@ def _row_title(results: Results, who: tuple[str, str]) -> str:
 
 def _shown(one: Cell, *, is_best: bool) -> str:
     if one.median is None:
-        return "failed" if one.failures else "–"
+        return "failed" if one.failures else "not run"
     text = number(one.median)
     if is_best:
         text = f"**{text}**"

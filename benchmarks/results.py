@@ -93,6 +93,14 @@ def load(path: Path) -> Results:
     return msgspec.json.decode(path.read_bytes(), type=Results)
 
 
+def is_able(results: Results, workload: str, case: str, who: tuple[str, str]) -> bool:
+    """Whether a system has the capabilities that a case takes."""
+    info = results.workloads[workload]
+    return {*info.needs, *info.cases[case].get("needs", ())} <= {
+        *results.systems[who[0]].capabilities
+    }
+
+
 class Cell(msgspec.Struct):
     """The figures of one system for one metric of one case, over the rounds.
 
@@ -102,7 +110,7 @@ class Cell(msgspec.Struct):
         advantage: the median of what Currant did better in the same round: 2 means twice the rate,
             or half the time; below 1 it was worse. None if there is nothing to compare.
         failures: why rounds failed.
-        rounds: how many there were; with 0 the system cannot do it.
+        rounds: how many there were.
     """
 
     median: float | None
@@ -152,7 +160,7 @@ def _by_round(
 
 
 def merged(several: Sequence[Results]) -> Results:
-    """One of several: of each workload what the last of them has; all else is the last one's."""
+    """One of several: of each workload what the last of them has; the machine is the last one's."""
     last = several[-1]
     workloads = {name: info for one in several for name, info in one.workloads.items()}
     systems = {name: info for one in several for name, info in one.systems.items()}
@@ -160,4 +168,12 @@ def merged(several: Sequence[Results]) -> Results:
     records = [
         record for name in workloads for record in owner[name].records if record.workload == name
     ]
-    return msgspec.structs.replace(last, workloads=workloads, systems=systems, records=records)
+    return msgspec.structs.replace(
+        last,
+        commit=", ".join(dict.fromkeys(one.commit for one in several)),
+        size=", ".join(dict.fromkeys(one.size for one in several)),
+        rounds=min(one.rounds for one in several),
+        workloads=workloads,
+        systems=systems,
+        records=records,
+    )
