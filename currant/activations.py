@@ -158,12 +158,13 @@ class Activations:
         claimed = self._active.pop(report.token, None)
         job = self._committing.pop(report.token, None)
         reason = report.blocked if isinstance(report, models.Activation) else None
-        if claimed is not None and word is models.Word.ACCEPTED:
+        # Already: it was stored, and the answer to that was lost.
+        is_stored = word in (models.Word.ACCEPTED, models.Word.ALREADY)
+        if claimed is not None and is_stored:
             self._log(claimed, job.end if job else None, reason)
         if job is None or job.instance is None:
             return
-        is_kept = word in (models.Word.ACCEPTED, models.Word.ALREADY) and reason is None
-        if is_kept and job.end is None:
+        if is_stored and reason is None and job.end is None:
             self._instances.park(job.instance)
         else:
             self._instances.close(job.instance)

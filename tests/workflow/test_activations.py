@@ -486,10 +486,10 @@ class Kept:
         self.activations = Activations(self.host, settings, None)  # type: ignore[arg-type]
         self.threads = self.activations._threads
 
-    async def activate(self, one: models.Claimed) -> Any:
+    async def activate(self, one: models.Claimed, word: Word = Word.ACCEPTED) -> Any:
         self.activations.start([one])
         report = await self.host.reports.get()
-        self.activations.settled(report, Word.ACCEPTED)
+        self.activations.settled(report, word)
         return report
 
     async def close(self) -> None:
@@ -557,6 +557,20 @@ async def test_ends_and_continuations_have_a_line_in_the_log(
         f"failed activations.child {fails.execution_id} (child of {parent}): ValueError: broken",
         f"completed activations.child {ends.execution_id} (child of {parent})",
     ]
+
+
+@pytest.mark.parametrize("word", Word)
+async def test_end_whose_first_answer_was_lost_has_its_line_too(
+    counting: Any, caplog: pytest.LogCaptureFixture, word: Word
+) -> None:
+    kept = Kept()
+    ends = claimed(counting, args='{"left": 0}', inbox=arrivals(completed(1, 1)))
+    with caplog.at_level(logging.INFO):
+        await kept.activate(ends, word)
+    await kept.close()
+
+    is_stored = word in (Word.ACCEPTED, Word.ALREADY)
+    assert len(caplog.records) == is_stored
 
 
 @pytest.mark.parametrize("strict", [True, False])
