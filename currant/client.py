@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from contextvars import ContextVar, Token
 from typing import Any, Self, TypeVar
-from uuid import UUID
 
 import psycopg
 
@@ -267,57 +266,36 @@ class Client:
             raise sending.timed_out(execution, limit) from error
         return _outcome(state, decode)
 
-    async def enqueue_and_wait(
-        self, call: database.Call[Any], execution: UUID, decode: Decode | None = None
-    ) -> Any:
-        """Enqueue, and give the result when it has ended.
-
-        Args:
-            call: enqueues an execution under this id, unless it is there already.
-        """
-        inside.refuse()
-        name = str(execution)
-        ends = self._pools.of_loop().ends
-        async with _others_may_run(), ends.waiting_for(name) as woken:
-            # In one transaction: it cannot end before it is watched.
-            is_told = ends.is_listening
-            await self.perform_all([call, database.watch(name)])
-            return _outcome(await self._watched_end(name, woken, is_told=is_told), decode)
-
     async def _end(self, execution: str) -> models.ExecutionState:
-        if (await self.perform(database.watch(execution))).is_end:
-            return await self.status(execution)
-        async with _others_may_run(), self._pools.of_loop().ends.waiting_for(execution) as woken:
-            return await self._watched_end(execution, woken, is_told=False)
-
-    async def _watched_end(
-        self, execution: str, woken: asyncio.Event, *, is_told: bool
-    ) -> models.ExecutionState:
-        """Wait for the end.
-
-        Args:
-            woken: set when it may have come.
-            is_told: whether it surely is, if it has come already.
-        """
-        ends = self._pools.of_loop().ends
         watch = database.watch(execution)
-        is_listening = ends.is_listening
-        rest = pauses(is_told=is_listening)
+        ends = self._pools.of_loop().ends
+        # What has ended needs no listener.
+        if not ends.is_listening and (await self.perform(watch)).is_end:
+            return await self.status(execution)
+        async with ends.waiting_for(execution) as woken:
+            if (await self.perform(watch)).is_end:
+                return await self.status(execution)
+            async with _others_may_run():
+                return await self._watched_end(execution, woken)
+
+    async def _watched_end(self, execution: str, woken: asyncio.Event) -> models.ExecutionState:
+        ends = self._pools.of_loop().ends
+        is_told = ends.is_listening
+        rest = pauses(is_told=is_told)
         while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(next(rest)):
+                    await woken.wait()
             if woken.is_set():
                 woken.clear()
                 state = await self.status(execution)
                 if state.status.is_end:
                     return state
-            elif not is_told and (await self.perform(watch)).is_end:
+            elif (await self.perform(database.watch(execution))).is_end:
                 return await self.status(execution)
-            is_told = False
-            if is_listening != ends.is_listening:
-                is_listening = ends.is_listening
-                rest = pauses(is_told=is_listening)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(next(rest)):
-                    await woken.wait()
+            if is_told != ends.is_listening:
+                is_told = ends.is_listening
+                rest = pauses(is_told=is_told)
 
     def result_sync(
         self,

@@ -65,13 +65,7 @@ class Enqueueing:
 
     def one(self, args: str, settings: Settings) -> database.Call[UUID]:
         """Enqueue it once."""
-        return self.one_known(args, settings)[0]
-
-    def one_known(self, args: str, settings: Settings) -> tuple[database.Call[UUID], UUID | None]:
-        """Enqueue it once, and the id that it will have, unless a key may stand for another."""
-        options = self._sent_with_id(settings, "queue")
-        execution = UUID(options["id"]) if options.get("key") is None else None
-        return database.enqueue(self._name, args, options), execution
+        return database.enqueue(self._name, args, self._sent_with_id(settings, "queue"))
 
     def many(
         self, args: Sequence[str], keys: Sequence[str | None] | None, settings: Settings

@@ -346,12 +346,8 @@ class Function(Generic[P, C, R]):
 
     async def _run(self, encoded: str) -> R:
         self._enqueueing.refuse_waiting_for_caller("run")
-        chosen = self._client()
-        call, execution = self._enqueueing.one_known(encoded, chosen.settings)
-        if execution is None:
-            return await (await self._perform(call, chosen)).result()
-        result: R = await chosen.enqueue_and_wait(call, execution, self.decode_result)
-        return result
+        handle = await self._queue(encoded)
+        return await handle.result()
 
 
 def file_of(fn: Any) -> str:
