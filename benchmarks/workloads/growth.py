@@ -341,13 +341,14 @@ def _cases(
     many: int,
     ended: int,
     queues: int,
+    fill_seconds: float = 10,
 ) -> dict[str, Case]:
     more: Case = {
         "count": count,
         "pickups": pickups,
         "seconds": seconds,
         "limit_seconds": limit_seconds,
-        "fill_seconds": 180,
+        "fill_seconds": fill_seconds,
     }
     cases: dict[str, Case] = {
         "ready": {"kind": "backlog", "many": many},
@@ -383,14 +384,17 @@ WORKLOAD = Workload(
             ["ended", "queues of one worker"],
             _cases(count=40, pickups=5, seconds=1, limit_seconds=10, many=90, ended=90, queues=3),
         ),
-        "quick": _cases(
-            count=10_000,
-            pickups=40,
-            seconds=2,
-            limit_seconds=10,
-            many=50_000,
-            ended=50_000,
-            queues=100,
+        "quick": _only(
+            ["ready", "ended", "queues of one worker"],
+            _cases(
+                count=10_000,
+                pickups=30,
+                seconds=1,
+                limit_seconds=6,
+                many=50_000,
+                ended=50_000,
+                queues=100,
+            ),
         ),
         "full": _cases(
             count=50_000,
@@ -400,6 +404,7 @@ WORKLOAD = Workload(
             many=1_000_000,
             ended=10_000_000,
             queues=1_000,
+            fill_seconds=180,
         ),
     },
     measure=measure,

@@ -204,7 +204,7 @@ WORKLOAD = Workload(
     needs=frozenset({"tasks", "postgres"}),
     cases={
         "smoke": _case(100, 1, 1, 1, 0.25),
-        "quick": _case(1_000, 9, 30, 9, 1),
+        "quick": _case(1_000, 6, 18, 6, 1),
         "full": _case(1_000, 30, 600, 120, 5),
     },
     measure=measure,
