@@ -305,7 +305,7 @@ class Engine:
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
         hints: dict[str, Any] = {}
         if tasks or workflows:
-            hints = {"wait": wait} if wait else self._hints(started)
+            hints = self._hints(started, wait)
             if fresh < workflows:
                 hints["fresh"] = fresh
             calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
@@ -348,9 +348,11 @@ class Engine:
             return 0
         return min(asked, self._slots()[0])
 
-    def _hints(self, now: float) -> dict[str, Any]:
-        hints = self._marks.hints(now)
-        if self._is_declared() and not self._is_woken_often():
+    def _hints(self, now: float, wait: float) -> dict[str, Any]:
+        hints = self._marks.hints(now, before_sleep=wait > 0)
+        if wait:
+            hints["wait"] = wait
+        elif self._is_declared() and not self._is_woken_often():
             # It lasts; a claim that does not say so would withdraw it.
             hints["wait"] = self._wait
         return hints
@@ -387,9 +389,8 @@ class Engine:
             self._queues.sort(key=served.__contains__)
             if not self._is_declared():
                 self._recent_wakes.append(now)
-        elif self._is_declared() and not is_full_scan:
+        elif self._is_declared() and not is_full_scan and self._marks.forget(now):
             # Something was announced that stands before the marks.
-            self._marks.forget()
             self._wants_tasks = self._wants_workflows = True
         self._empty_until = 0.0 if claimed else now + _LINGER
         if not claimed and "wait" in hints:
