@@ -26,6 +26,7 @@ from currant.activation import (
 from currant.connections import Source
 from currant.instances import Instances
 from currant.models import Report
+from currant.reports import worker_needed
 from currant.settings import Settings
 from currant.steps_ahead import StepsAhead
 from currant.workflow.history import Command, Entry
@@ -113,13 +114,8 @@ class Activations:
         for one in claimed:
             self._active[one.token] = one
             function = self._functions.get(one.function)
-            reason = None
-            if function is None or function.kind != "workflow":
-                reason = f"needs a worker that knows the workflow {one.function}"
-            elif one.version > function.declaration.version:
-                reason = f"needs a worker that has version {one.version} of {one.function}"
-            if reason is not None:
-                self._host.activated(models.Release(one.execution_id, one.token, reason))
+            if needed := worker_needed(one, function):
+                self._host.activated(models.Release(one.execution_id, one.token, needed))
                 continue
             instance = self._instances.take(one.execution_id)
             if instance is not None and (

@@ -172,7 +172,7 @@ def _to_json(value: Any, what: str, hint: Any) -> Json:
     except Exception as error:
         raise EncodingError(f"{what} cannot be sent", detail=_reason(error)) from error
     # NaN and infinity come out as null, so only where there is a null a closer look is needed.
-    if "null" in text:
+    if "null" in text and value is not None:
         for path, number in _odd_numbers(msgspec.to_builtins(value, enc_hook=_encode_other), "$"):
             raise EncodingError(
                 f"{what} cannot be sent", detail=f"{number} at {path} has no place in JSON"

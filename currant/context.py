@@ -61,7 +61,10 @@ class TaskContext:
     lend_slot_sync: Callable[[], AbstractContextManager[None]] | None = None
 
 
-_current: ContextVar[TaskContext | None] = ContextVar("currant_task", default=None)
+# A function gives the context of a task that has not asked for it yet.
+_current: ContextVar[TaskContext | Callable[[], TaskContext] | None] = ContextVar(
+    "currant_task", default=None
+)
 
 
 @contextmanager
@@ -74,9 +77,15 @@ def entered(context: TaskContext) -> Iterator[TaskContext]:
         _current.reset(token)
 
 
+def enter(make: Callable[[], TaskContext]) -> None:
+    """The rest of this asyncio task is the task whose context is made so, once it is needed."""
+    _current.set(make)
+
+
 def current() -> TaskContext | None:
     """The running task's context, or None outside of tasks."""
-    return _current.get()
+    found = _current.get()
+    return found if found is None or isinstance(found, TaskContext) else found()
 
 
 def task_info() -> TaskInfo:
@@ -108,7 +117,7 @@ def heartbeat(details: Any = None) -> None:
     Raises:
         EncodingError: the details cannot be stored.
     """
-    task = _current.get()
+    task = current()
     if task is None:
         return
     if details is not None:
@@ -133,7 +142,7 @@ def connection() -> Any:
 
 
 def _required(caller: str) -> TaskContext:
-    task = _current.get()
+    task = current()
     if task is None:
         raise NotInTask(f"{caller} was called outside of a task")
     return task

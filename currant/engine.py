@@ -43,6 +43,9 @@ _LONGEST_NAP: Final = 0.04
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
+# With this many slots or more on each side, one half of them runs while the other is on its way to
+# the database and back. With fewer, an exchange for each half costs more than running both at once.
+_LEAST_HALF: Final = 50
 # After a claim that left slots free, workflows' tasks are taken without queueing for so long.
 _DIRECT_SECONDS: Final = 0.1
 
@@ -51,7 +54,7 @@ class Worker(Protocol):
     """What the engine needs of its worker. All calls come from the worker's event loop."""
 
     def free_slots(self) -> tuple[int, int]:
-        """How many tasks and how many workflow activations could be started now."""
+        """How many tasks and how many workflow activations are to be claimed next."""
 
     def steps_under_way(self) -> int:
         """How many workflows are about to report a step, and to ask for the slot of its task."""
@@ -79,6 +82,7 @@ class Engine:
         connect: Callable[[], Awaitable[psycopg.AsyncConnection[Any]]],
         registration: Callable[[UUID], Mapping[str, object]],
         queues: Sequence[str],
+        concurrency: int,
         poll_interval: float,
         recover_interval: float,
     ) -> None:
@@ -87,6 +91,8 @@ class Engine:
         self._connect = connect
         self._registration = registration
         self._queues = list(queues)
+        half = -(-concurrency // 2)
+        self._most_tasks = half if half >= _LEAST_HALF else concurrency
         self._poll_interval = poll_interval
         self._recover_interval = recover_interval
         self._marks = Marks()
@@ -292,14 +298,14 @@ class Engine:
         # Workflows begin as others make room, so that those that have begun get on.
         fresh = max(tasks - asked, 0 if asked or self._worker.steps_under_way() else 1)
         direct = self._direct_slots(asked, started)
-        tasks = max(tasks - direct, 0)
+        tasks = min(max(tasks - direct, 0), self._most_tasks)
         if 0 < asked == direct and started < self._empty_until:
             tasks = workflows = 0
         batch = calls_of(self.worker_id, reports, (self._queues, direct) if direct else None)
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
         hints: dict[str, Any] = {}
         if tasks or workflows:
-            hints = {"wait": wait} if wait else self._hints(started)
+            hints = self._hints(started, wait)
             if fresh < workflows:
                 hints["fresh"] = fresh
             calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
@@ -342,9 +348,11 @@ class Engine:
             return 0
         return min(asked, self._slots()[0])
 
-    def _hints(self, now: float) -> dict[str, Any]:
-        hints = self._marks.hints(now)
-        if self._is_declared() and not self._is_woken_often():
+    def _hints(self, now: float, wait: float) -> dict[str, Any]:
+        hints = self._marks.hints(now, before_sleep=wait > 0)
+        if wait:
+            hints["wait"] = wait
+        elif self._is_declared() and not self._is_woken_often():
             # It lasts; a claim that does not say so would withdraw it.
             hints["wait"] = self._wait
         return hints
@@ -381,9 +389,8 @@ class Engine:
             self._queues.sort(key=served.__contains__)
             if not self._is_declared():
                 self._recent_wakes.append(now)
-        elif self._is_declared() and not is_full_scan:
+        elif self._is_declared() and not is_full_scan and self._marks.forget(now):
             # Something was announced that stands before the marks.
-            self._marks.forget()
             self._wants_tasks = self._wants_workflows = True
         self._empty_until = 0.0 if claimed else now + _LINGER
         if not claimed and "wait" in hints:

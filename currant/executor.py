@@ -6,6 +6,7 @@ there is exactly one report, and the worker goes on.
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
@@ -23,12 +24,15 @@ from uuid import UUID
 
 import msgspec
 
-from currant import codec, database, definitions, errors, failures, models
-from currant.context import TaskContext, entered
+from currant import codec, context, database, definitions, errors, failures, models
+from currant.context import TaskContext
+from currant.deadlines import Deadlines
 from currant.models import Report
+from currant.reports import worker_needed
 from currant.threads import Threads
 
 _LOG = logging.getLogger("currant")
+_making_context = threading.Lock()
 
 
 class Stop(Enum):
@@ -49,6 +53,7 @@ class RunningTask:
     stop: Stop | None = None
     context: TaskContext | None = None
     has_begun: bool = False
+    is_expired: bool = False  # its time was over, and it was cancelled for that
     is_committing: bool = False  # its own transaction ends the lease
     is_interruptible: bool = True
     waits: int = 0  # for how many executions it waits at this moment
@@ -69,6 +74,12 @@ class RunningTask:
             self.context.cancelled = True
         can_stop = self.is_interruptible or reason is not Stop.CANCEL
         if self.runner is not None and self.has_begun and can_stop:
+            self.runner.cancel()
+
+    def expire(self) -> None:
+        """Stop it: its time is over."""
+        self.is_expired = True
+        if self.runner is not None:
             self.runner.cancel()
 
 
@@ -106,6 +117,7 @@ class Executor:
         self._host = host
         self._functions = functions
         self._threads = Threads("currant-task")
+        self._deadlines = Deadlines()
         self.hung = 0  # threads that were given up and have not come back
 
     def start(self, running: RunningTask) -> None:
@@ -125,45 +137,43 @@ class Executor:
             report = None
         elif running.stop is not None:
             report = models.Release(claimed.execution_id, claimed.token)
-        elif function is None or function.kind != "task":
-            report = _release(claimed, f"a worker that knows the task {claimed.function}")
-        elif claimed.version > function.declaration.version:
-            report = _release(
-                claimed, f"a worker with version {claimed.version} of {claimed.function}"
-            )
+        elif needed := worker_needed(claimed, function):
+            report = _release(claimed, needed)
         else:
             try:
                 report = await self._attempt(running, function)
             except BaseException as error:
                 # Whatever it is, this would otherwise count as running for as long as the worker.
                 report = _untold(claimed, error)
+        # Both lead back here: without them nothing is left for the garbage collector to find.
+        running.runner = running.context = None
         self._host.ended(running, report)
 
     async def _attempt(self, running: RunningTask, function: Any) -> Report | None:
         claimed = running.claimed
-        timeout = claimed.timeout.total_seconds() if claimed.timeout else None
         try:
             args, kwargs = function.decode_call(claimed.args)
-            running.context = self._context(running)
             running.is_interruptible = function.is_async
-            async with asyncio.timeout(timeout) as limit:
-                with entered(running.context):
-                    if function.declaration.transactional:
-                        await self._in_transaction(running, function, args, kwargs)
-                        return None
-                    return self._completion(
-                        claimed, function, await self._call(function, args, kwargs)
-                    )
+            context.enter(partial(self._context, running))
+            self._deadlines.add(running)
+            if function.declaration.transactional:
+                await self._in_transaction(running, function, args, kwargs)
+                return None
+            return self._completion(claimed, function, await self._call(function, args, kwargs))
         except asyncio.CancelledError as error:
             match running.stop:
                 case Stop.LOST:
                     return None
                 case Stop.SHUTDOWN:
                     return models.Release(claimed.execution_id, claimed.token)
+                case Stop.CANCEL if running.is_interruptible:
+                    return _failure(claimed, error)
+                case _ if running.is_expired:
+                    return _timed_out(claimed, function.is_async)
                 case _:
                     return _failure(claimed, error)
         except TimeoutError as error:
-            if limit.expired():
+            if running.is_expired:
                 return _timed_out(claimed, function.is_async)
             return _failure(claimed, error, retryable=function.is_retryable(error))
         except errors.Retry as error:
@@ -173,8 +183,17 @@ class Executor:
             return _failure(claimed, error, retryable=False)
         except BaseException as error:
             return _failure(claimed, error, retryable=function.is_retryable(error))
+        finally:
+            self._deadlines.discard(running)
 
     def _context(self, running: RunningTask) -> TaskContext:
+        """The task's context, made when somebody asks for it, in whatever thread of the task."""
+        with _making_context:
+            if running.context is None:
+                running.context = self._new_context(running)
+            return running.context
+
+    def _new_context(self, running: RunningTask) -> TaskContext:
         claimed = running.claimed
 
         def record_heartbeat(details: str | None) -> None:
@@ -263,8 +282,7 @@ class Executor:
     ) -> None:
         """What the function writes through `connection()` and its completion are one commit."""
         claimed = running.claimed
-        task = running.context
-        assert task is not None
+        task = self._context(running)
 
         def completing(value: Any) -> database.Call[str]:
             result = self._completion(claimed, function, value).result

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from currant import database, errors, failures, models
+from currant import database, errors, failures, functions, models
 from currant.models import Report
 
 # SQLSTATEs of Currant that say that a report cannot be stored as it is.
@@ -15,6 +15,17 @@ _REFUSALS: Final = frozenset({"KR001", "KR003", "KR004", "KR005"})
 # One of the database's own limits is exceeded, by one of the reports or by all together.
 _TOO_MUCH: Final = "54000"
 _UNSTORABLE: Final = '{"type":"Error","message":"the error could not be stored","retryable":false}'
+
+
+def worker_needed(
+    claimed: models.Claimed, function: functions.Function[..., Any, Any] | None
+) -> str | None:
+    """The worker, in words, that what was claimed needs; None if this one will do."""
+    if function is None or function.kind != claimed.kind:
+        return f"a worker that knows the {claimed.kind} {claimed.function}"
+    if claimed.version > function.declaration.version:
+        return f"a worker that has version {claimed.version} of {claimed.function}"
+    return None
 
 
 def is_bad_data(error: psycopg.Error) -> bool:

@@ -54,6 +54,7 @@ class Signature:
         self._required = {each.name for each in parameters if each.default is _Parameter.empty}
         self._rest = _name_of(parameters, _Parameter.VAR_POSITIONAL)
         self._extra = _name_of(parameters, _Parameter.VAR_KEYWORD)
+        self._arguments = f"the arguments of {name}()"
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """The JSON of a call: an object, or an array where parameters have no names.
@@ -86,7 +87,7 @@ class Signature:
         Raises:
             DecodingError: they do not fit the signature or the annotations.
         """
-        places, names = codec.decode_call(text, what=f"the arguments of {self._name}()")
+        places, names = codec.decode_call(text, what=self._arguments)
         for name in self._only_by_place[len(places) :]:
             if name in names:
                 places.append(names.pop(name))
@@ -103,7 +104,7 @@ class Signature:
                 self._signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise DecodingError(
-                    f"the arguments of {self._name}() do not fit its signature", detail=str(error)
+                    f"{self._arguments} do not fit its signature", detail=str(error)
                 ) from None
         return tuple(args), kwargs
 

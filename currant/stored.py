@@ -21,10 +21,10 @@ class _Unsure(Exception):
 
 def _float(text: str) -> float:
     # An exponent is written out, and may leave a whole number; and there is no negative zero.
-    if "e" in text or "E" in text or text.startswith("-0.0"):
+    if "e" in text or "E" in text:
         raise _Unsure
     value = float(text)
-    if isinf(value):
+    if isinf(value) or (not value and text[0] == "-"):
         raise _Unsure
     return value
 

@@ -28,6 +28,7 @@ from currant.connections import Source
 from currant.engine import Engine
 from currant.executor import Executor, RunningTask, Stop, log_task
 from currant.listener import Listener
+from currant.loglines import Lines
 from currant.models import Report
 from currant.pulse import Heartbeat
 from currant.settings import Settings
@@ -66,6 +67,7 @@ class Worker:
         self._tasks: dict[int, RunningTask] = {}
         self._ended: dict[int, RunningTask] = {}
         self._lent = 0
+        self._lines = Lines()
         self._source = Source(settings, "currant worker")
         self._idle = asyncio.Event()
         self._idle.set()
@@ -91,6 +93,7 @@ class Worker:
             connect=self._first(connection),
             registration=self._registration,
             queues=self.queues,
+            concurrency=self.settings.worker_max_concurrent,
             poll_interval=self.settings.worker_poll_interval,
             recover_interval=min(3.0, self.settings.worker_heartbeat_timeout / 4),
         )
@@ -126,6 +129,7 @@ class Worker:
             await asyncio.gather(exchange, listening, return_exceptions=True)
             await self._engine.deregister()
             await self._engine.close()
+            self._lines.flush()
         _LOG.info("worker %s has stopped", self._engine.worker_id)
         for task in self._tasks.values():
             one = task.claimed
@@ -260,12 +264,17 @@ class Worker:
         """The database has answered."""
         ended = self._ended.pop(report.token, None)
         if ended is not None:
-            log_task(ended, report, word)
+            self._log(ended, report, word)
         else:
             self._activations.settled(report, word)
             if self._activations.hung:
                 self._give_up(self._activations.hung, "workflows")
         self._check_idle()
+
+    def _log(self, task: RunningTask, report: Report, word: models.Word) -> None:
+        went_well = isinstance(report, models.Completion) and word is not models.Word.LOST
+        if not went_well or self._lines.allow(f"completed {task.claimed.function}"):
+            log_task(task, report, word)
 
     # --- For the executor -----------------------------------------------------------------
 
@@ -285,7 +294,7 @@ class Worker:
             if running.stop is not Stop.LOST:
                 # Its completion was part of its own transaction.
                 completion = models.Completion(running.claimed.execution_id, token, "")
-                log_task(running, completion, models.Word.ACCEPTED)
+                self._log(running, completion, models.Word.ACCEPTED)
             # No report goes out that a claim could travel with.
             self._engine.nudge()
         self._check_idle()

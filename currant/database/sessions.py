@@ -94,14 +94,14 @@ async def run(connection: psycopg.AsyncConnection[Any], call: Call[T]) -> T:
     """Run the call as it is: no retry, no commit, errors as psycopg raises them."""
     async with _async_cursor(connection) as cursor:
         await cursor.execute(call.sql, call.params)
-        return call.read(await cursor.fetchall() if cursor.description else [])
+        return call.read(await cursor.fetchall() if _has_rows(cursor) else [])
 
 
 def run_sync(connection: psycopg.Connection[Any], call: Call[T]) -> T:
     """`run` for code without an event loop."""
     with _sync_cursor(connection) as cursor:
         cursor.execute(call.sql, call.params)
-        return call.read(cursor.fetchall() if cursor.description else [])
+        return call.read(cursor.fetchall() if _has_rows(cursor) else [])
 
 
 # What a pipeline sends before its one Sync is one transaction by itself, at the level that
@@ -142,7 +142,7 @@ async def exchange(
                 await connection.close()
         raise _refusal(error) from error.__cause__
     return [
-        call.read(await cursor.fetchall() if cursor.description else [])
+        call.read(await cursor.fetchall() if _has_rows(cursor) else [])
         for call, cursor in zip(todo, cursors, strict=True)
     ]
 
@@ -171,7 +171,7 @@ def exchange_sync(connection: psycopg.Connection[Any], calls: Iterable[Call[Any]
                 connection.close()
         raise _refusal(error) from error.__cause__
     return [
-        call.read(cursor.fetchall() if cursor.description else [])
+        call.read(cursor.fetchall() if _has_rows(cursor) else [])
         for call, cursor in zip(todo, cursors, strict=True)
     ]
 
@@ -188,6 +188,10 @@ def _refusal(error: BaseException) -> BaseException:
     is_blank = isinstance(error, psycopg.Error) and error.sqlstate is None
     if is_blank and isinstance(earlier, psycopg.Error) and earlier.sqlstate is not None:
         return earlier
+    if isinstance(error, IndexError):
+        # If everything came at once, psycopg meets one result more than it has asked for, and
+        # forgets what it said.
+        return psycopg.OperationalError("the transaction was refused when it was to be committed")
     return error
 
 
@@ -204,11 +208,23 @@ def _sync_cursor(connection: psycopg.Connection[Any]) -> psycopg.Cursor[Row]:
     return cursor
 
 
+def _has_rows(cursor: Any) -> bool:
+    # Not its description, which is an object for every column, made anew each time.
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
+
+
 def _read_json_as_text(connection: Any, cursor: Any) -> None:
     # Only a caller's own connection lacks the loaders; registering costs a copy of its adapters.
-    if connection.adapters.get_loader(_JSONB_OID, psycopg.pq.Format.TEXT) is not TextLoader:
+    loader = connection.adapters.get_loader(_JSONB_OID, psycopg.pq.Format.TEXT)
+    if loader not in _TEXT_LOADERS:
         cursor.adapters.register_loader("jsonb", TextLoader)
         cursor.adapters.register_loader("json", TextLoader)
 
 
 _JSONB_OID: Final = 3802
+_TEXT_OID: Final = 25
+# psycopg puts its loader in C, where there is one, in the place of that in Python.
+_TEXT_LOADERS: Final = (
+    TextLoader,
+    psycopg.adapters.get_loader(_TEXT_OID, psycopg.pq.Format.TEXT),
+)

@@ -44,11 +44,14 @@ begin
             from (
                 select
                     x.arrival, x.kind, x.number, x.name, x.child_id,
-                    case when o.execution_id is not null then o.result else x.payload end as content
+                    case when o.is_there then o.result else x.payload end as content
                 from currant.inbox as x
-                left join currant.outcomes as o
-                    on x.kind in ('task_completed', 'child_completed', 'attached_completed')
-                    and o.execution_id = x.child_id
+                left join lateral (
+                    select y.result, true as is_there
+                    from currant.outcomes as y
+                    where y.execution_id = x.child_id
+                    limit 1
+                ) as o on x.kind in ('task_completed', 'child_completed', 'attached_completed')
                 where x.workflow_id = _inbox_of.workflow_id
                 order by x.kind <> 'signal_received', x.arrival
                 limit 1000
@@ -100,6 +103,8 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 begin
+    -- Lateral, here as elsewhere: such a sub-select is always one probe of the index. A join that is planned while the
+    -- table is almost empty reads the whole index for it, which under a vacuum that is held back is mostly dead.
     return query
     select
         e.id,
@@ -131,9 +136,23 @@ begin
         l.command_number
     from unnest(_claimed.ids, _claimed.tokens, _claimed.ranks, _claimed.seqs)
         with ordinality as c (id, token, rank, seq, n)
-    join currant.leases as l on l.execution_id = c.id and l.token = c.token and l.worker_id = _claimed.worker
+    cross join lateral (
+        select x.token, x.attempt, x.claimed_at, x.is_workflow, x.command_number
+        from (
+            select y.token, y.attempt, y.claimed_at, y.is_workflow, y.command_number, y.worker_id
+            from currant.leases as y
+            where y.execution_id = c.id and y.token = c.token
+            limit 1
+        ) as x
+        where x.worker_id = _claimed.worker
+    ) as l
     join currant.executions as e on e.id = c.id
-    left join currant.workflows as w on l.is_workflow and w.execution_id = c.id
+    left join lateral (
+        select x.version, x.first_event, x.last_event, x.last_command
+        from currant.workflows as x
+        where x.execution_id = c.id
+        limit 1
+    ) as w on l.is_workflow
     order by c.n;
 end
 $$;
@@ -188,6 +207,10 @@ begin
             errcode = '22023', message = 'queues, tasks and workflows are needed',
             detail = format('queues %s, tasks %s, workflows %s', queues, tasks, workflows),
             hint = 'tasks and workflows are the numbers of free slots, from 0';
+    end if;
+
+    if cardinality(queues) > 16 then
+        queues := currant._stocked(queues);
     end if;
 
     foreach _queue in array queues
@@ -304,7 +327,9 @@ begin
                 w.execution_id, claim.worker, 1, true, null, null,
                 greatest(_now, w.last_at), _now + interval '60 seconds'
             from unnest(_workflow_ids) with ordinality as t (id, n)
-            join currant.workflows as w on w.execution_id = t.id
+            cross join lateral (
+                select x.execution_id, x.last_at from currant.workflows as x where x.execution_id = t.id limit 1
+            ) as w
             order by t.n
             returning l.execution_id, l.token
         )

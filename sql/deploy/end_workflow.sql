@@ -8,6 +8,24 @@
 
 begin;
 
+create or replace function currant._note_cancel(execution_id uuid, reason text, at timestamptz)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into currant.cancels (execution_id, reason, requested_at)
+    select _note_cancel.execution_id, _note_cancel.reason, _note_cancel.at
+    where not exists (select from currant.cancels as c where c.execution_id = _note_cancel.execution_id);
+end
+$$;
+
+comment on function currant._note_cancel(uuid, text, timestamptz) is
+'Notes that the cancellation of an execution was asked for, unless that is noted already.';
+
+revoke all on function currant._note_cancel(uuid, text, timestamptz) from public;
+
 -- Not begun: the row that would start it is taken out and the execution ends here. Running: the request stays in
 -- cancels, and the worker is told. In between it is found in none of the tables for a moment, or its row is locked
 -- by a claim: it is looked for again, and in the end the request, which every path that re-queues reads, decides.
@@ -26,9 +44,7 @@ begin
     if found then
         return _status;
     end if;
-    insert into currant.cancels (execution_id, reason, requested_at)
-    select _cancel_task.execution_id, _cancel_task.reason, _cancel_task.at
-    where not exists (select from currant.cancels as c where c.execution_id = _cancel_task.execution_id);
+    perform currant._note_cancel(execution_id, reason, at);
 
     for _i in 1 .. 3
     loop
@@ -95,8 +111,13 @@ declare
 begin
     with gone as (
         delete from currant.workflows as w
-        using unnest(ends) as n
-        where w.execution_id = n.execution_id
+        where w.ctid = any (array(
+            select x.place
+            from unnest(ends) as n
+            cross join lateral (
+                select y.ctid as place from currant.workflows as y where y.execution_id = n.execution_id limit 1
+            ) as x
+        ))
         returning w as workflow
     )
     select array_agg(g.workflow) into _gone from gone as g;
@@ -150,9 +171,13 @@ begin
     from unnest(ends) as n
     where n.execution_id = any (_ids)
     order by n.execution_id;
-    perform currant._tell_end(e.parent_id, e.command_number, e.id, 'child', _end_alone.at)
-    from currant.executions as e
-    where e.id = any (_ids) and e.parent_id is not null;
+    -- Looked up one by one, or a plan may read the index of all that ever had a parent.
+    perform currant._tell_end(e.parent_id, e.command_number, u.id, 'child', _end_alone.at)
+    from unnest(_ids) as u (id)
+    cross join lateral (
+        select x.parent_id, x.command_number from currant.executions as x where x.id = u.id limit 1
+    ) as e
+    where e.parent_id is not null;
 
     return query
     select g.execution_id, g.first_command

@@ -12,6 +12,7 @@ returns void
 language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     _bad text;
@@ -25,8 +26,8 @@ begin
     if options = '{}' then
         return;
     end if;
-    select o.name into _bad from jsonb_object_keys(options) as o (name) where o.name <> all (known) limit 1;
-    if found then
+    if options - known <> '{}' then
+        select o.name into _bad from jsonb_object_keys(options - known) as o (name) limit 1;
         raise exception using
             errcode = '22023', message = format('unknown option %s', _bad),
             detail = format('%s is not an option of this call', _bad),
@@ -118,6 +119,7 @@ returns currant._policy
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     _result currant._policy;

@@ -174,7 +174,9 @@ begin
         select
             r.*,
             r.may_be_direct
-            and row_number() over (partition by r.may_be_direct order by r.place) <= _start_children.slots as is_direct
+            and row_number() over (
+                partition by r.may_be_direct order by r.priority desc, r.place
+            ) <= _start_children.slots as is_direct
         from resolved as r
     ),
     created as (
@@ -240,7 +242,7 @@ end
 $$;
 
 comment on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) is
-'Creates the tasks and child workflows that the given commands ask for, in that order. Up to slots tasks in the given queues are leased to the worker at once; returns these leases. Errors: 22023, KR001.';
+'Creates the tasks and child workflows that the given commands ask for, in that order. Up to slots tasks in the given queues, those of the highest priority first, are leased to the worker at once; returns these leases. Errors: 22023, KR001.';
 
 revoke all on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) from public;
 

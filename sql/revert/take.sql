@@ -3,5 +3,6 @@
 begin;
 
 drop function currant._take(text, boolean, integer, integer, jsonb);
+drop function currant._stocked(text[]);
 
 commit;

@@ -2,6 +2,8 @@
 
 begin;
 
+select 'currant._note_cancel(uuid, text, timestamptz)'::regprocedure;
+
 select 'currant._cancel_task(uuid, text, timestamptz)'::regprocedure;
 
 select 'currant._end_alone(currant._end[], uuid, timestamptz)'::regprocedure;

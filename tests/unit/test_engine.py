@@ -174,6 +174,7 @@ def engine(worker: Worker, server: Server) -> Engine:
         connect=connect,
         registration=lambda identity: {"id": str(identity)},
         queues=["q"],
+        concurrency=10,
         poll_interval=3600,
         recover_interval=3600,
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +17,7 @@ import msgspec
 import pytest
 
 from currant import definitions, models, task, task_info
+from currant.context import current
 from currant.executor import Executor, RunningTask, Stop
 
 
@@ -113,7 +116,7 @@ async def test_a_result_is_reported_as_a_completion(host: Host, executor: Execut
     [
         ("nobody", 1, "a worker that knows the task nobody"),
         ("flow", 1, "a worker that knows the task flow"),
-        ("known", 2, "a worker with version 2 of known"),
+        ("known", 2, "a worker that has version 2 of known"),
     ],
 )
 async def test_what_it_cannot_run_is_given_back_with_a_reason(
@@ -326,3 +329,90 @@ async def test_a_failure_with_two_that_led_to_it_is_reported(
     error = error_of(await asyncio.wait_for(host.reports.get(), 5))
     assert (error["type"], error["message"]) == ("RuntimeError", "fourth")
     assert "ValueError: second" in error["traceback"]
+
+
+async def test_a_task_that_says_itself_that_its_time_was_over_has_timed_out(
+    host: Host, executor: Executor
+) -> None:
+    @task
+    async def patient() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise TimeoutError from None
+
+    executor.start(RunningTask(claimed("patient", timeout=timedelta(milliseconds=20))))
+
+    error = error_of(await asyncio.wait_for(host.reports.get(), 5))
+    assert error == {"type": "Timeout", "message": "no end after 0.02 s"}
+
+
+async def test_a_task_that_completes_although_its_time_was_over_has_completed(
+    host: Host, executor: Executor
+) -> None:
+    @task
+    async def late() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "done"
+        raise AssertionError
+
+    executor.start(RunningTask(claimed("late", timeout=timedelta(milliseconds=20))))
+
+    report = await asyncio.wait_for(host.reports.get(), 5)
+    assert isinstance(report, models.Completion)
+    assert report.result == '"done"'
+
+
+async def test_cancelled_and_out_of_time_it_ends_as_cancelled(
+    host: Host, executor: Executor
+) -> None:
+    begun = asyncio.Event()
+
+    @task
+    async def slow() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    running = RunningTask(claimed("slow"))
+    executor.start(running)
+    await begun.wait()
+    running.expire()
+    running.tell(Stop.CANCEL)
+
+    assert error_of(await host.reports.get())["type"] == "CancelledError"
+
+
+async def test_a_finished_task_leaves_nothing_for_the_garbage_collector(
+    host: Host, executor: Executor
+) -> None:
+    @task
+    async def ask() -> str:
+        return task_info().id
+
+    running = RunningTask(claimed("ask"))
+    gone = asyncio.Event()
+    gc.disable()
+    try:
+        executor.start(running)
+        assert running.runner is not None
+        weakref.finalize(running.runner, gone.set)
+        await host.reports.get()
+        async with asyncio.timeout(5):
+            await gone.wait()
+    finally:
+        gc.enable()
+
+
+async def test_all_threads_of_a_task_see_the_same_context(host: Host, executor: Executor) -> None:
+    @task
+    async def spread() -> bool:
+        found = await asyncio.gather(*(asyncio.to_thread(current) for _ in range(8)))
+        return all(one is found[0] for one in found)
+
+    executor.start(RunningTask(claimed("spread")))
+
+    report = await host.reports.get()
+    assert isinstance(report, models.Completion)
+    assert report.result == "true"
