@@ -512,6 +512,89 @@ async def test_new_workflows_that_were_held_back_begin_when_there_is_room(
         await running
 
 
+# --- Sleeping and waking
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_woken_it_claims_once_stays_declared_and_completes_without_a_claim(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    worker.slots = (5, 5)
+    engine.listening(True)
+    running = asyncio.create_task(engine.run())
+    await until(engine._is_declared)
+    server.claims.clear()
+
+    server.claim = lambda: [claimed(1)] if not worker.started else []
+    engine.notified(is_work=True)
+    await until(lambda: bool(worker.started))
+    engine.report(completion(1))
+    await until(lambda: 1 in worker.settled_words)
+
+    ((_, _, hints),) = server.claims
+    assert hints["wait"] > 0
+    assert engine._is_declared()
+    engine.stop()
+    await running
+
+
+async def test_a_claim_that_comes_back_full_ends_the_declaration(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    worker.slots = (1, 0)
+    engine.listening(True)
+    running = asyncio.create_task(engine.run())
+    await until(engine._is_declared)
+    server.claims.clear()
+
+    server.claim = lambda: [claimed(1)] if len(server.claims) == 1 else []
+    engine.notified(is_work=True)
+    await until(lambda: len(server.claims) >= 2)
+
+    assert ["wait" in hints for _, _, hints in server.claims[:2]] == [True, False]
+    engine.stop()
+    await running
+
+
+async def test_what_is_announced_while_a_claim_is_under_way_is_asked_for(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    """The claim may have looked before it was there."""
+
+    def claim() -> list[models.Claimed]:
+        if len(server.claims) == 1:
+            engine.notified(is_work=True)
+        return [claimed(1)] if len(server.claims) == 2 else []
+
+    engine.listening(True)
+    running = asyncio.create_task(engine.run())
+    await until(engine._is_declared)
+    server.claims.clear()
+    server.claim = claim
+
+    engine.notified(is_work=True)
+    await until(lambda: bool(worker.started))
+
+    engine.stop()
+    await running
+
+
+async def test_who_hears_nothing_does_not_ask_to_be_told(engine: Engine, server: Server) -> None:
+    running = asyncio.create_task(engine.run())
+    await until(lambda: engine._poll_at > 0)
+    engine.report(completion(1))
+    await until(lambda: len(server.claims) >= 2)
+
+    assert not any("wait" in hints for _, _, hints in server.claims)
+    engine.stop()
+    await running
+
+
 # --- Reports
 
 
