@@ -34,6 +34,8 @@ _NAP: Final = 0.005
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
+# Looked up for every report; asking the enumeration takes ten times as long.
+_WORDS: Final = {word.value: word for word in models.Word}
 
 
 class Worker(Protocol):
@@ -83,6 +85,7 @@ class Engine:
         self._hungry = True  # there may be work that has not been asked for
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
+        self._accepted: list[Report] = []  # the worker is yet to be told
         self._poll_at = 0.0
         self._declared_until = 0.0  # until then producers notify this worker
         self._tick_at = 0.0
@@ -179,6 +182,7 @@ class Engine:
                 await self._tick(min(self._poll_interval, self._recover_interval))
             else:
                 await self._sleep(tasks, workflows)
+        self._settle_accepted()
 
     def _take_reports(self) -> list[Report]:
         count = min(len(self._outbox), _MOST_REPORTS)
@@ -285,6 +289,8 @@ class Engine:
             self._hungry = True
 
     def _heartbeats(self, reports: Sequence[Report]) -> list[database.Call[Any]]:
+        if not self._beats:
+            return []
         beats = [self._beats[one.token] for one in reports if one.token in self._beats]
         return [database.heartbeat(self.worker_id, beats)] if beats else []
 
@@ -295,7 +301,12 @@ class Engine:
     ) -> None:
         for (reports, _), words in zip(batch, answers, strict=False):
             for report, word in zip(reports, words, strict=True):
-                self._settle(report, models.Word(word))
+                self._settle(report, _WORDS[word])
+
+    def _settle_accepted(self) -> None:
+        accepted, self._accepted = self._accepted, []
+        for report in accepted:
+            self._worker.settled(report, models.Word.ACCEPTED)
 
     def _settle(self, report: Report, word: models.Word) -> None:
         if word is models.Word.BUSY:
@@ -306,6 +317,12 @@ class Engine:
         if isinstance(report, models.Failure | models.Activation):
             # It may have left something that is due before the next round of maintenance.
             self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
+        elif word is models.Word.ACCEPTED:
+            # Nothing follows from it. The next exchange goes out before that is written down.
+            if not self._accepted:
+                asyncio.get_running_loop().call_soon(self._settle_accepted)
+            self._accepted.append(report)
+            return
         self._worker.settled(report, word)
 
     def _send_again(self, token: int) -> None:

@@ -1,7 +1,7 @@
 """What a worker reports: the calls that carry it, and what stands for what cannot be stored."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -25,18 +25,17 @@ def calls_of(
     worker: UUID, reports: Sequence[Report]
 ) -> list[tuple[Sequence[Report], database.Call[list[str]]]]:
     """One call for each kind of report, with the reports that it carries."""
-    completions = [one for one in reports if isinstance(one, models.Completion)]
-    failures = [one for one in reports if isinstance(one, models.Failure)]
-    releases = [one for one in reports if isinstance(one, models.Release)]
-    activations = [one for one in reports if isinstance(one, models.Activation)]
+    by_kind: dict[type[Report], list[Any]] = {}
+    for report in reports:
+        by_kind.setdefault(type(report), []).append(report)
     calls: list[tuple[Sequence[Report], database.Call[list[str]]]] = []
-    if completions:
+    if completions := by_kind.get(models.Completion):
         calls.append((completions, database.complete_many(worker, completions)))
-    if failures:
+    if failures := by_kind.get(models.Failure):
         calls.append((failures, database.fail_many(worker, failures)))
-    if releases:
+    if releases := by_kind.get(models.Release):
         calls.append((releases, database.release_many(worker, releases)))
-    if activations:
+    if activations := by_kind.get(models.Activation):
         calls.append((activations, database.advance_many(worker, activations)))
     return calls
 
