@@ -321,7 +321,7 @@ async def test_step_of_older_code_than_the_runs_is_refused(
 
     steps.once(lambda step: newer(2))
     handle = await function("climb").queue(3)
-    await waits_for(database, "needs a worker that has version 2")
+    await waits_for(database, "a worker that has version 2")
     assert steps.words == [models.Word.REFUSED]
     assert await handle.status() is Status.BLOCKED
 
