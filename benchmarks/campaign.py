@@ -18,6 +18,7 @@ import psycopg
 from benchmarks import broker, machine, runs, systems, workloads
 from benchmarks.results import Record, Results, SystemInfo, WorkloadInfo
 from benchmarks.server import Server
+from benchmarks.side import cpu_seconds
 from benchmarks.systems.base import System
 from benchmarks.workloads.base import Case, Workload
 
@@ -129,19 +130,16 @@ class Campaign:
         log = self._logs / (re.sub(r"\W+", "-", f"{what} {number}") + ".log")
         log.unlink(missing_ok=True)
         processors = machine.Processors()
-        begin, begin_cpu = time.monotonic(), time.process_time() + self._server.cpu_seconds()
+        begin, begin_cpu = time.monotonic(), self._cpu_seconds()
         figures: Mapping[str, Any] = {}
         failure = None
-        sides_cpu = 0.0
         try:
             with self._run(who, log) as run:
                 figures = workload.measure(run, case)
-            sides_cpu = run.cpu_seconds
             log.unlink(missing_ok=True)
         except Exception as error:
             failure = _reason(error)
-        own = time.process_time() + self._server.cpu_seconds() - begin_cpu + sides_cpu
-        foreign, stolen = processors.shares(own)
+        foreign, stolen = processors.shares(self._cpu_seconds() - begin_cpu)
         shown = ", ".join(
             f"{key} {figures[key]:,.5g}{metric.unit}"
             for key, metric in workload.metrics.items()
@@ -155,11 +153,15 @@ class Campaign:
             variant=who[1],
             round=number,
             seconds=round(time.monotonic() - begin, 2),
-            foreign_share=round(foreign, 4) if failure is None else 0.0,
+            foreign_share=round(foreign, 4),
             stolen_share=round(stolen, 4),
             figures=dict(figures),
             failure=failure,
         )
+
+    def _cpu_seconds(self) -> float:
+        """What the benchmark has used by now: this process, those that it has ended, the server."""
+        return cpu_seconds() + self._server.cpu_seconds()
 
     @contextmanager
     def _run(self, who: Variant, log: Path) -> Iterator[runs.Run]:

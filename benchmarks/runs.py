@@ -145,18 +145,12 @@ class Run:
         self.log = log
         self._stamps = directory
         self._sides = ExitStack()
-        self._all_sides: list[Side] = []
         self._found: dict[int, list[int]] | None = None
 
     def close(self) -> None:
         """End every process that is left."""
         self._sides.close()
         self.system.close()
-
-    @property
-    def cpu_seconds(self) -> float:
-        """What the clients and workers that have ended have used."""
-        return sum(side.cpu_seconds for side in self._all_sides)
 
     # --- Processes
 
@@ -208,7 +202,6 @@ class Run:
         command = [self.system.name, self.system.variant, role, text]
         side = Side(command, self._stamps, self.log)
         self._sides.callback(side.kill)
-        self._all_sides.append(side)
         self._found = None
         return side
 

@@ -48,6 +48,8 @@ _FAREWELL_TIMEOUT: Final = 5.0
 _LEAST_HALF: Final = 50
 # After a claim that left slots free, workflows' tasks are taken without queueing for so long.
 _DIRECT_SECONDS: Final = 0.1
+# Looked up for every report; asking the enumeration takes ten times as long.
+_WORDS: Final = {word.value: word for word in models.Word}
 
 
 class Worker(Protocol):
@@ -106,6 +108,7 @@ class Engine:
         self._holds_back = False  # new workflows may wait that there was no room for
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
+        self._accepted: list[Report] = []  # the worker is yet to be told
         self._poll_at = 0.0
         self._direct_until = 0.0  # until then workflows' tasks need not queue
         self._is_listening = False  # notifications arrive
@@ -226,6 +229,7 @@ class Engine:
                 continue
             if time.monotonic() >= self._maintain_at:
                 await self._tick(is_busy=bool(reports or is_hungry))
+        self._settle_accepted()
 
     def _take_reports(self) -> list[Report]:
         count = min(len(self._outbox), _MOST_REPORTS)
@@ -407,6 +411,8 @@ class Engine:
             self._tick_at = min(self._tick_at, now + _TICK_INTERVAL)
 
     def _heartbeats(self, reports: Sequence[Report]) -> list[database.Call[Any]]:
+        if not self._beats:
+            return []
         beats = [self._beats[one.token] for one in reports if one.token in self._beats]
         return [database.heartbeat(self.worker_id, beats)] if beats else []
 
@@ -424,12 +430,17 @@ class Engine:
                 steps = [one for one in reports if isinstance(one, models.Step)]
                 completions = [one for step in steps for one in step.completions]
                 for completion, word in zip(completions, answer.completed, strict=True):
-                    self._settle(completion, models.Word(word))
+                    self._settle(completion, _WORDS[word])
             else:
                 words = list(answer)
             for report, word in zip(reports, words, strict=True):
-                self._settle(report, models.Word(word))
+                self._settle(report, _WORDS[word])
         return started
+
+    def _settle_accepted(self) -> None:
+        accepted, self._accepted = self._accepted, []
+        for report in accepted:
+            self._worker.settled(report, models.Word.ACCEPTED)
 
     def _settle(self, report: Report, word: models.Word) -> None:
         if word is models.Word.BUSY:
@@ -440,6 +451,12 @@ class Engine:
         if isinstance(report, models.Failure | models.Activation | models.Step):
             # It may have left something that is due before the next round of maintenance.
             self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
+        elif word is models.Word.ACCEPTED:
+            # Nothing follows from it. The next exchange goes out before that is written down.
+            if not self._accepted:
+                asyncio.get_running_loop().call_soon(self._settle_accepted)
+            self._accepted.append(report)
+            return
         self._worker.settled(report, word)
 
     def _send_again(self, token: int) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -119,6 +119,11 @@ class Executor:
         self._threads = Threads("currant-task")
         self._deadlines = Deadlines()
         self.hung = 0  # threads that were given up and have not come back
+
+    def start_all(self, tasks: Sequence[RunningTask]) -> None:
+        """Begin these."""
+        for running in tasks:
+            self.start(running)
 
     def start(self, running: RunningTask) -> None:
         """Begin the task; `Host.ended` is called once when it is over."""

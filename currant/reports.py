@@ -49,19 +49,19 @@ def calls_of(
     Args:
         direct: queues whose tasks the worker takes when workflows ask for them, and how many.
     """
-    completions = [one for one in reports if isinstance(one, models.Completion)]
-    failures = [one for one in reports if isinstance(one, models.Failure)]
-    releases = [one for one in reports if isinstance(one, models.Release)]
-    advances = [one for one in reports if isinstance(one, models.Activation | models.Step)]
+    by_kind: dict[type[Report], list[Any]] = {}
+    for report in reports:
+        kind = models.Activation if type(report) is models.Step else type(report)
+        by_kind.setdefault(kind, []).append(report)
     calls: list[tuple[Sequence[Report], database.Call[Any]]] = []
-    if advances:
+    if advances := by_kind.get(models.Activation):
         # First, for a step is refused if its workflow has been told of something else.
         calls.append((advances, database.step_many(worker, advances, direct)))
-    if completions:
+    if completions := by_kind.get(models.Completion):
         calls.append((completions, database.complete_many(worker, completions)))
-    if failures:
+    if failures := by_kind.get(models.Failure):
         calls.append((failures, database.fail_many(worker, failures)))
-    if releases:
+    if releases := by_kind.get(models.Release):
         calls.append((releases, database.release_many(worker, releases)))
     return calls
 

@@ -232,11 +232,12 @@ class Worker:
 
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run what was claimed."""
+        tasks = [RunningTask(one) for one in claimed if one.kind == "task"]
         workflows = [one for one in claimed if one.kind == "workflow"]
-        for one in claimed:
-            if one.kind == "task":
-                running = self._tasks[one.token] = RunningTask(one)
-                self._executor.start(running)
+        if tasks:
+            self._tasks.update((task.claimed.token, task) for task in tasks)
+            # After the next exchange has gone out.
+            self._loop.call_soon(self._executor.start_all, tasks)
         if workflows:
             self._activations.start(workflows)
         self._check_idle()

@@ -9,6 +9,7 @@ from psycopg.rows import tuple_row
 from psycopg.types.string import TextLoader
 
 from currant import errors
+from currant.database import packets
 from currant.database.values import Call, Row
 from currant.settings import Settings
 
@@ -121,19 +122,19 @@ async def exchange(
     Errors are as psycopg raises them; the connection is then free of any transaction, or closed.
     """
     todo = list(calls)
-    if len(todo) == 1:
-        return [await run(connection, todo[0])]
+    if len(todo) <= 1:
+        return [await run(connection, call) for call in todo]
+    if not _is_pooled(connection):
+        return await _in_packets(connection, todo)
     cursors: list[psycopg.AsyncCursor[Row]] = []
     try:
         async with connection.pipeline():
-            if _is_pooled(connection):
-                await connection.execute(_BEGIN)
+            await connection.execute(_BEGIN)
             for call in todo:
                 cursor = _async_cursor(connection)
                 cursors.append(cursor)
                 await cursor.execute(call.sql, call.params)
-            if _is_pooled(connection):
-                await connection.execute("commit")
+            await connection.execute("commit")
     except BaseException as error:
         if not connection.closed:
             try:
@@ -145,6 +146,20 @@ async def exchange(
         call.read(await cursor.fetchall() if _has_rows(cursor) else [])
         for call, cursor in zip(todo, cursors, strict=True)
     ]
+
+
+async def _in_packets(connection: psycopg.AsyncConnection[Any], todo: list[Call[Any]]) -> list[Any]:
+    async with connection.lock:
+        try:
+            try:
+                return await connection.wait(packets.talk(connection, todo))
+            except psycopg.errors.InvalidSqlStatementName:
+                # Somebody has had the session forget what it had prepared.
+                packets.forget(connection)
+                return await connection.wait(packets.talk(connection, todo))
+        finally:
+            if not connection.closed and connection.pgconn.pipeline_status:
+                await connection.close()
 
 
 def exchange_sync(connection: psycopg.Connection[Any], calls: Iterable[Call[Any]]) -> list[Any]:

@@ -16,9 +16,20 @@ begin
         return null;
     end if;
     if jsonb_typeof(value) = 'number' then
-        _result := make_interval(secs => (value #>> '{}')::double precision);
+        -- Bounded and rounded before the conversion, which fails for what is too large or too small.
+        if abs(value::numeric) < 1e10 then
+            _result := make_interval(secs => round(value::numeric, 6)::double precision);
+        end if;
     elsif jsonb_typeof(value) = 'string' then
-        _result := (value #>> '{}')::interval;
+        begin
+            _result := (value #>> '{}')::interval;
+        -- A text that is no interval: the caller is told below which option it was.
+        exception when
+            invalid_datetime_format or datetime_field_overflow or interval_field_overflow
+            or numeric_value_out_of_range
+        then
+            null;
+        end;
     end if;
     if _result is null or _result < interval '0' or _result > interval '100 years' then
         raise exception using
@@ -28,13 +39,6 @@ begin
             hint = 'give seconds as a number from 0, or an interval such as ''5 minutes''';
     end if;
     return _result;
--- A text that is no interval raises 22007 or 22008, a huge number 22003: the caller is told which option it was instead.
-exception when invalid_datetime_format or datetime_field_overflow or interval_field_overflow or numeric_value_out_of_range then
-    raise exception using
-        errcode = '22023',
-        message = format('option %s is not a duration', option),
-        detail = format('%s is %s', option, value),
-        hint = 'give seconds as a number from 0, or an interval such as ''5 minutes''';
 end
 $$;
 

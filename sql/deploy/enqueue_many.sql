@@ -106,6 +106,7 @@ returns uuid[]
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     _now timestamptz := currant._now();
@@ -129,8 +130,11 @@ begin
             detail = format('args is %s', coalesce(_bad, 'null')),
             hint = 'an object holds keyword arguments, an array positional ones';
     end if;
-    perform currant._check_size('arguments', _bytes);
-    perform currant._check_size('headers', pg_column_size(_policy.headers));
+    if greatest(_bytes, pg_column_size(_policy.headers)) > (select c.max_payload_bytes from currant.configuration as c)
+    then
+        perform currant._check_size('arguments', _bytes);
+        perform currant._check_size('headers', pg_column_size(_policy.headers));
+    end if;
 
     if keys is not null then
         for _n in
@@ -176,11 +180,19 @@ begin
         select i.id, 'start', _policy.due_at
         from unnest(_new) as i (id);
     else
-        insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-        select i.id, _policy.queue, 1 - 2 * _policy.priority, 1, _policy.kind = 'workflow'
-        from (select x.id, min(x.n) as n from unnest(_ids) with ordinality as x (id, n) group by x.id) as i
-        where i.id = any (_new)
-        order by i.n;
+        -- All new, so none twice.
+        if cardinality(_new) = cardinality(_ids) then
+            insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+            select i.id, _policy.queue, 1 - 2 * _policy.priority, 1, _policy.kind = 'workflow'
+            from unnest(_ids) with ordinality as i (id, n)
+            order by i.n;
+        else
+            insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+            select i.id, _policy.queue, 1 - 2 * _policy.priority, 1, _policy.kind = 'workflow'
+            from (select x.id, min(x.n) as n from unnest(_ids) with ordinality as x (id, n) group by x.id) as i
+            where i.id = any (_new)
+            order by i.n;
+        end if;
     end if;
     return _ids;
 end

@@ -85,8 +85,9 @@ declare
     -- Marks that are none are ignored.
     _segments integer := case
         when jsonb_typeof(marks) = 'array'
-            and not marks @? 'strict $[*] ? (@.type() != "array" || @.size() != 2)'
-            and not marks @? 'strict $[*][*] ? (@.type() != "number")'
+            and not marks @? 'strict $[*] ? (
+                @.type() != "array" || @.size() != 2 || @[0].type() != "number" || @[1].type() != "number"
+            )'
             then jsonb_array_length(marks)
         else 0
     end;
@@ -115,13 +116,9 @@ begin
             ))
             returning r.execution_id, r.attempt, r.rank, r.seq
         )
-        select
-            array_agg(g.execution_id order by g.rank, g.seq),
-            array_agg(g.attempt order by g.rank, g.seq),
-            array_agg(g.rank order by g.rank, g.seq),
-            array_agg(g.seq order by g.rank, g.seq)
+        select array_agg(o.execution_id), array_agg(o.attempt), array_agg(o.rank), array_agg(o.seq)
         into _taken
-        from gone as g;
+        from (select g.execution_id, g.attempt, g.rank, g.seq from gone as g order by g.rank, g.seq) as o;
         if _taken.ids is not null then
             _all := row(
                 _all.ids || _taken.ids, _all.attempts || _taken.attempts,

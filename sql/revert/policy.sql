@@ -5,5 +5,6 @@ begin;
 drop function currant._policy(text, jsonb, text);
 drop function currant._enqueue_options(text[]);
 drop function currant._check_options(jsonb, text[]);
+drop function currant._option_rules();
 
 commit;

@@ -2,6 +2,8 @@
 
 begin;
 
+select 'currant._option_rules()'::regprocedure;
+
 select 'currant._check_options(jsonb, text[])'::regprocedure;
 
 select 'currant._enqueue_options(text[])'::regprocedure;

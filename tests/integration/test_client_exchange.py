@@ -168,3 +168,31 @@ async def test_json_is_read_as_text_only_on_our_connections(
     async with await psycopg.AsyncConnection.connect(empty_database_url) as other:
         assert await database.run(other, query) == '{"a": 1}'
         assert await (await other.execute(query.sql)).fetchone() == ({"a": 1},)
+
+
+async def test_what_a_session_has_forgotten_is_prepared_again(
+    connection: psycopg.AsyncConnection[Any],
+) -> None:
+    calls = [ask("select 1"), ask("select 2")]
+    assert await database.exchange(connection, calls) == [1, 2]
+    await database.run(connection, ask("deallocate all"))
+
+    assert await database.exchange(connection, calls) == [1, 2]
+
+
+async def test_a_text_with_a_nul_is_refused_and_never_cut_off(
+    connection: psycopg.AsyncConnection[Any],
+) -> None:
+    with pytest.raises(psycopg.DataError):
+        await database.exchange(connection, [ask("select %s::text", "a\0b"), ask("select 1")])
+
+    assert await database.exchange(connection, [ask("select %s::text", "é%")] * 2) == ["é%"] * 2
+
+
+async def test_answers_larger_than_a_packet_arrive_whole(
+    connection: psycopg.AsyncConnection[Any],
+) -> None:
+    text = "x" * 10_000_000
+    call = ask("select %s::text", text)
+
+    assert await database.exchange(connection, [call, call]) == [text, text]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from currant import (
     definitions,
     models,
     replaying,
+    steps_ahead,
     task,
     wait_for_signal,
     workflow,
@@ -35,6 +37,7 @@ class Steps:
     """How the database has answered steps, and what happens just before one is sent."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
         self.words: list[models.Word] = []
         self.before: Callable[[models.Step], object] | None = None
         settled, computed = Worker.settled, StepsAhead.computed
@@ -49,8 +52,15 @@ class Steps:
                 self.before(step)
             computed(ahead, job, step)
 
+        # Not to depend on how busy the machine is.
+        self.be_patient(60.0)
         monkeypatch.setattr(Worker, "settled", answered)
         monkeypatch.setattr(StepsAhead, "computed", reported)
+
+    def be_patient(self, seconds: float) -> None:
+        """Wait for steps for so long."""
+        self._monkeypatch.setattr(steps_ahead, "_PATIENCE", seconds)
+        self._monkeypatch.setattr(steps_ahead, "_LONGEST_WAIT", seconds)
 
     def once(self, happens: Callable[[models.Step], object]) -> None:
         """Before the next step is sent, and never again."""
@@ -60,10 +70,6 @@ class Steps:
             happens(step)
 
         self.before = happens_once
-
-    @property
-    def are_accepted(self) -> bool:
-        return set(self.words) == {models.Word.ACCEPTED}
 
 
 @pytest.fixture
@@ -414,4 +420,28 @@ async def test_what_json_cannot_foresee_goes_the_other_way(
         "{'a': [10, 1.0], 'zz': 1.5}",
     ]
     assert steps.words == [models.Word.ACCEPTED]
+    follow(database, handle.id)
+
+
+async def test_results_do_not_wait_for_slow_workflow_code(
+    work: StartWorker, database: Database, steps: Steps, runs: dict[str, int]
+) -> None:
+    @workflow(queue=QUEUE)
+    async def slow() -> int:
+        first = asyncio.create_task(function("add").run(1, 1, "first"))
+        second = asyncio.create_task(function("add").run(2, 2, "second"))
+        found = await first
+        blocked.wait(20)
+        return found + await second
+
+    blocked = threading.Event()
+    steps.be_patient(0.1)
+    work(QUEUE)
+    handle = await slow.queue()
+
+    await database.eventually("select count(*) = 2 from currant.outcomes")
+    assert not steps.words
+    blocked.set()
+    assert await handle.result(timeout=20) == 6
+    assert runs == {"first": 1, "second": 1}
     follow(database, handle.id)

@@ -39,6 +39,19 @@ def _forgotten_functions() -> Iterator[None]:
             definitions.registry.remove(one.name)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not to depend on how busy the machine is.
+    monkeypatch.setattr(steps_ahead, "_PATIENCE", 60.0)
+    monkeypatch.setattr(steps_ahead, "_LONGEST_WAIT", 60.0)
+
+
+@pytest.fixture
+def _impatient(_patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps_ahead, "_PATIENCE", 0.1)
+    monkeypatch.setattr(steps_ahead, "_LONGEST_WAIT", 0.2)
+
+
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     made = Gate()
@@ -382,6 +395,7 @@ def slow(gate: Gate) -> Any:
     return slow
 
 
+@pytest.mark.usefixtures("_impatient")
 async def test_code_that_takes_long_is_not_waited_for(gate: Gate, slow: Any) -> None:
     parked = Parked(slow)
     await parked.begin()
@@ -404,6 +418,7 @@ async def test_code_that_takes_long_is_not_waited_for(gate: Gate, slow: Any) -> 
     await parked.close()
 
 
+@pytest.mark.usefixtures("_impatient")
 async def test_step_whose_code_cannot_be_stopped_is_reported_once(
     gate: Gate, slow: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -422,11 +437,11 @@ async def test_step_whose_code_cannot_be_stopped_is_reported_once(
     await parked.close()
 
 
+@pytest.mark.usefixtures("_impatient")
 async def test_step_that_waits_too_long_for_a_thread_is_given_up(
     gate: Gate, slow: Any, chain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workflow_threads, "_MOST_THREADS", 1)
-    monkeypatch.setattr(steps_ahead, "_LONGEST_WAIT", 0.2)
     parked = Parked(slow)
     await parked.begin()
     other = claimed(chain, args='{"length": 2}', token=2)
