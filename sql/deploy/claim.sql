@@ -342,23 +342,28 @@ begin
         select c.* from currant._claimed(worker, _workflow_ids, _workflow_tokens, _workflow_ranks, _workflow_seqs) as c;
     end if;
 
-    if _wait > 0 then
+    if _wait > 0 and cardinality(_ids) = 0 and cardinality(_workflow_ids) = 0 then
         -- Who asks again and again is not written down every time.
-        if cardinality(_ids) = 0 and cardinality(_workflow_ids) = 0
-            and coalesce(_waiting_until, '-infinity') < _now + make_interval(secs => least(_wait, 3600) / 2)
-        then
+        if coalesce(_waiting_until, '-infinity') < _now + make_interval(secs => least(_wait, 3600) / 2) then
             update currant.workers as w
             set waiting_until = _now + make_interval(secs => least(_wait, 3600))
             where w.id = claim.worker;
         end if;
-    elsif _waiting_until is not null then
+    elsif _waiting_until is not null
+        and (
+            _wait > 0 is not true
+            -- It has no room for more, or will look for what the workflow asks for.
+            or cardinality(_ids) >= greatest(tasks, 1)
+            or cardinality(_workflow_ids) > 0
+        )
+    then
         update currant.workers as w set waiting_until = null where w.id = claim.worker;
     end if;
 end
 $$;
 
 comment on function currant.claim(uuid, text[], integer, integer, jsonb) is
-'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that; fresh is the number of workflows wanted that have not begun (those of a priority over 0 apart). A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
+'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that, and so does one that fills the slots for tasks or gives a workflow; fresh is the number of workflows wanted that have not begun (those of a priority over 0 apart). A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
 
 revoke all on function currant.claim(uuid, text[], integer, integer, jsonb) from public;
 grant execute on function currant.claim(uuid, text[], integer, integer, jsonb) to currant_worker, currant_admin;

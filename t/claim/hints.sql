@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(20);
+select plan(22);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('hints') as worker \gset
@@ -81,6 +81,13 @@ select is(test.waiting(:'worker'), null, 'withdraws it');
 select currant.enqueue('f', '{"n": 7}', '{"queue": "hints"}') as seven \gset
 select count(*) from currant.claim(:'worker', '{hints}', 5, 0, '{"wait": 5}') \gset
 select is(test.waiting(:'worker'), null, 'who gets work does not wait');
+select count(*) from currant.claim(:'worker', '{hints}', 5, 0, '{"wait": 5}') \gset
+select currant.enqueue('f', '{"n": 8}', '{"queue": "hints"}') as eight \gset
+select count(*) from currant.claim(:'worker', '{hints}', 5, 0, '{"wait": 5}') \gset
+select isnt(test.waiting(:'worker'), null, 'unless it did, and has room for more');
+select currant.enqueue('f', '{"n": 9}', '{"queue": "hints"}') as nine \gset
+select count(*) from currant.claim(:'worker', '{hints}', 1, 0, '{"wait": 5}') \gset
+select is(test.waiting(:'worker'), null, 'who has none is not to be told');
 
 select * from finish();
 rollback;
