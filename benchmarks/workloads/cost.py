@@ -157,7 +157,7 @@ WORKLOAD = Workload(
     needs=frozenset({"tasks"}),
     cases={
         "smoke": _cases(100, 20, 30, pause_seconds=0.1, seconds=1),
-        "quick": _cases(5_000, 200, 30, pause_seconds=2, seconds=15),
+        "quick": _cases(5_000, 200, 30, pause_seconds=2, seconds=8),
         "full": _cases(50_000, 2_000, 180, pause_seconds=10, seconds=60),
     },
     measure=measure,
