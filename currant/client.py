@@ -259,29 +259,43 @@ class Client:
         deadline = asyncio.timeout(limit)
         try:
             async with deadline:
-                await self._wait_for_end(Handle(execution))
+                state = await self._end(Handle(execution))
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             raise sending.timed_out(execution, limit) from error
-        return _outcome(await self.status(execution), decode)
+        return _outcome(state, decode)
 
-    async def _wait_for_end(self, execution: str) -> None:
+    async def _end(self, execution: str) -> models.ExecutionState:
         watch = database.watch(execution)
-        if (await self.perform(watch)).is_end:
-            return
         ends = self._pools.of_loop().ends
-        async with _others_may_run(), ends.waiting_for(execution) as woken:
-            is_told = ends.is_listening
-            rest = pauses(is_told=is_told)
-            while not (await self.perform(watch)).is_end:
-                if is_told != ends.is_listening:
-                    is_told = ends.is_listening
-                    rest = pauses(is_told=is_told)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(next(rest)):
-                        await woken.wait()
+        # What has ended needs no listener.
+        if not ends.is_listening and (await self.perform(watch)).is_end:
+            return await self.status(execution)
+        async with ends.waiting_for(execution) as woken:
+            if (await self.perform(watch)).is_end:
+                return await self.status(execution)
+            async with _others_may_run():
+                return await self._watched_end(execution, woken)
+
+    async def _watched_end(self, execution: str, woken: asyncio.Event) -> models.ExecutionState:
+        ends = self._pools.of_loop().ends
+        is_told = ends.is_listening
+        rest = pauses(is_told=is_told)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(next(rest)):
+                    await woken.wait()
+            if woken.is_set():
                 woken.clear()
+                state = await self.status(execution)
+                if state.status.is_end:
+                    return state
+            elif (await self.perform(database.watch(execution))).is_end:
+                return await self.status(execution)
+            if is_told != ends.is_listening:
+                is_told = ends.is_listening
+                rest = pauses(is_told=is_told)
 
     def result_sync(
         self,

@@ -99,11 +99,16 @@ def encode_call(
     if positional and not named:
         return _outgoing(array)
     fields = [
-        f"{_to_json(name, name, Any)}:{_to_json(*_reordered(item))}" for name, item in named.items()
+        f"{_name_to_json(name)}:{_to_json(*_reordered(item))}" for name, item in named.items()
     ]
     if positional:
         fields.insert(0, f'"*":{array}')
     return _outgoing("{" + ",".join(fields) + "}")
+
+
+@lru_cache(maxsize=4096)
+def _name_to_json(name: str) -> Json:
+    return _to_json(name, name, Any)
 
 
 def _reordered(item: tuple[Any, Any, str]) -> tuple[Any, str, Any]:

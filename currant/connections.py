@@ -58,10 +58,7 @@ class Source:
             psycopg.Error: not now; trying again may help.
             CurrantError: trying again does not help.
         """
-        url = self._url
-        if url is None:
-            # The embedded server may have to be set up first, which takes a while.
-            url = self._url = await asyncio.to_thread(embedded.database_url, self.settings)
+        url = await self._address()
         try:
             connection = await self._connect(url)
         except psycopg.OperationalError:
@@ -84,8 +81,15 @@ class Source:
 
     async def open_listening(self) -> psycopg.AsyncConnection[Any] | None:
         """A connection for LISTEN, or None where that does not work."""
+        await self._address()
         url = self._listen_url
         return None if url is None else await self._connect(url)
+
+    async def _address(self) -> str:
+        if self._url is None:
+            # The embedded server may have to be set up first, which takes a while.
+            self._url = await asyncio.to_thread(embedded.database_url, self.settings)
+        return self._url
 
     async def _connect(self, url: str) -> psycopg.AsyncConnection[Any]:
         return await database.connect(

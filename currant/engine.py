@@ -8,6 +8,7 @@ callbacks. This module knows nothing about running functions.
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -20,7 +21,7 @@ import psycopg
 from currant import database, errors, models
 from currant.marks import Marks
 from currant.models import Report
-from currant.reports import calls_of, is_bad_data, replacement
+from currant.reports import calls_of, is_bad_data, leases_of, replacement
 
 _LOG = logging.getLogger("currant")
 
@@ -28,12 +29,25 @@ _LOG = logging.getLogger("currant")
 _MOST_REPORTS: Final = 500
 # A busy worker looks for due timers and retries this often.
 _TICK_INTERVAL: Final = 0.1
+# One that is told what becomes due looks this often all the same.
+_TOLD_TICK_INTERVAL: Final = 5.0
+# Seconds for which a sleeping worker asks to be notified; it asks again when half of them are over.
+_DECLARATION: Final = 10.0
 # Somebody who is woken more often than this polls for a while instead: producers need not notify.
 _MOST_WAKES_PER_SECOND: Final = 50
-_NAP: Final = 0.005
+# Who has just taken something does not go to sleep for this long.
+_LINGER: Final = 0.005
+# The naps get longer as long as there is nothing.
+_SHORTEST_NAP: Final = 0.005
+_LONGEST_NAP: Final = 0.04
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
+# With this many slots or more on each side, one half of them runs while the other is on its way to
+# the database and back. With fewer, an exchange for each half costs more than running both at once.
+_LEAST_HALF: Final = 50
+# After a claim that left slots free, workflows' tasks are taken without queueing for so long.
+_DIRECT_SECONDS: Final = 0.1
 # Looked up for every report; asking the enumeration takes ten times as long.
 _WORDS: Final = {word.value: word for word in models.Word}
 
@@ -43,6 +57,9 @@ class Worker(Protocol):
 
     def free_slots(self) -> tuple[int, int]:
         """How many tasks and how many workflow activations are to be claimed next."""
+
+    def steps_under_way(self) -> int:
+        """How many workflows are about to report a step, and to ask for the slot of its task."""
 
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run these."""
@@ -67,6 +84,7 @@ class Engine:
         connect: Callable[[], Awaitable[psycopg.AsyncConnection[Any]]],
         registration: Callable[[UUID], Mapping[str, object]],
         queues: Sequence[str],
+        concurrency: int,
         poll_interval: float,
         recover_interval: float,
     ) -> None:
@@ -75,6 +93,8 @@ class Engine:
         self._connect = connect
         self._registration = registration
         self._queues = list(queues)
+        half = -(-concurrency // 2)
+        self._most_tasks = half if half >= _LEAST_HALF else concurrency
         self._poll_interval = poll_interval
         self._recover_interval = recover_interval
         self._marks = Marks()
@@ -82,15 +102,24 @@ class Engine:
         self._wake = asyncio.Event()
         self._claiming = True
         self._stopping = False
-        self._hungry = True  # there may be work that has not been asked for
+        # There may be work of the kind that has not been asked for.
+        self._wants_tasks = True
+        self._wants_workflows = True
+        self._holds_back = False  # new workflows may wait that there was no room for
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
         self._accepted: list[Report] = []  # the worker is yet to be told
         self._poll_at = 0.0
+        self._direct_until = 0.0  # until then workflows' tasks need not queue
+        self._is_listening = False  # notifications arrive
+        self._wait = max(_DECLARATION, 2 * poll_interval + 1)
+        self._empty_until = 0.0  # until then steps go out without a claim
         self._declared_until = 0.0  # until then producers notify this worker
+        self._declare_at = 0.0
         self._tick_at = 0.0
         self._recover_at = 0.0
         self._recent_wakes: deque[float] = deque(maxlen=_MOST_WAKES_PER_SECOND)
+        self._nap = _SHORTEST_NAP
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self.is_registered = False
         self._is_doubted = False  # somebody has heard that this worker is not known
@@ -105,13 +134,26 @@ class Engine:
         self._outbox.append(report)
         self._wake.set()
 
-    def nudge(self, *, is_work: bool = True) -> None:
-        """There may be work (or, if not, something became due sooner than expected)."""
+    def nudge(self) -> None:
+        """There may be work."""
+        self._wants_tasks = self._wants_workflows = True
+        self._wake.set()
+
+    def notified(self, *, is_work: bool) -> None:
+        """Somebody says that there is work (or, if not, that something becomes due soon)."""
         if is_work:
-            self._hungry = True
+            self._recent_wakes.append(time.monotonic())
+            self.nudge()
         else:
             self._tick_at = 0.0
-        self._wake.set()
+            self._wake.set()
+
+    def listening(self, is_listening: bool) -> None:
+        """Notifications arrive from now on, or do not any more."""
+        self._is_listening = is_listening
+        # What was announced before nobody heard.
+        self._declared_until = 0.0
+        self.nudge()
 
     def serve(self, queues: Iterable[str]) -> None:
         """Take work from these queues too."""
@@ -174,14 +216,19 @@ class Engine:
                 await self._register()
             reports = self._take_reports()
             tasks, workflows = self._slots()
-            if reports or (self._hungry and (tasks or workflows)):
+            is_hungry = (tasks and self._wants_tasks) or (
+                workflows and (self._wants_workflows or (tasks and self._holds_back))
+            )
+            if is_hungry or (reports and not self._is_declared()):
                 await self._exchange(reports, tasks, workflows)
-                if time.monotonic() >= self._tick_at:
-                    await self._tick(_TICK_INTERVAL)
-            elif time.monotonic() >= self._tick_at:
-                await self._tick(min(self._poll_interval, self._recover_interval))
-            else:
+            elif reports:
+                # New work is announced: they need not wait for a claim.
+                await self._exchange(reports, 0, 0)
+            elif time.monotonic() < self._maintain_at:
                 await self._sleep(tasks, workflows)
+                continue
+            if time.monotonic() >= self._maintain_at:
+                await self._tick(is_busy=bool(reports or is_hungry))
         self._settle_accepted()
 
     def _take_reports(self) -> list[Report]:
@@ -189,15 +236,25 @@ class Engine:
         return [self._outbox.popleft() for _ in range(count)]
 
     def _slots(self) -> tuple[int, int]:
-        return self._worker.free_slots() if self._claiming else (0, 0)
+        if not self._claiming:
+            return 0, 0
+        tasks, workflows = self._worker.free_slots()
+        return max(tasks - self._worker.steps_under_way(), 0), workflows
 
     async def _sleep(self, tasks: int, workflows: int) -> None:
         """Until a report, a notification, or the time for the next poll or round of maintenance."""
-        until = self._tick_at
+        until = self._maintain_at
         if tasks or workflows:
+            now = time.monotonic()
             if self._is_woken_often():
-                until = min(until, time.monotonic() + _NAP)
-                self._hungry = True
+                until = min(until, now + self._nap)
+                self._nap = min(2 * self._nap, _LONGEST_NAP)
+                self._wants_tasks = self._wants_workflows = True
+            elif self._worker.steps_under_way():
+                pass  # their reports come in a moment
+            elif not self._is_declared() and now < self._declare_at:
+                # What has just begun may be over in a moment, and its report asks for more.
+                until = min(until, self._declare_at)
             elif not await self._declare(tasks, workflows):
                 return
             else:
@@ -214,12 +271,18 @@ class Engine:
         A producer sees the declaration only once it has committed, hence the second look; what
         falls between a producer's look and that commit is found by the next poll.
         """
-        now = time.monotonic()
-        looks = 2 if now >= self._declared_until else 1 if now >= self._poll_at else 0
+        looks = 1 if time.monotonic() >= self._poll_at else 0
+        if self._is_listening and not self._is_declared():
+            looks = 2
         for _ in range(looks):
-            if await self._exchange([], tasks, workflows, wait=2 * self._poll_interval + 1):
+            wait = self._wait if self._is_listening else 0
+            if await self._exchange([], tasks, workflows, wait=wait):
                 return False
         return not (self._outbox or self._wake.is_set())
+
+    def _is_declared(self) -> bool:
+        """Whether producers notify this worker."""
+        return time.monotonic() < self._declared_until
 
     def _is_woken_often(self) -> bool:
         wakes = self._recent_wakes
@@ -232,16 +295,31 @@ class Engine:
     ) -> int:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
-        batch = calls_of(self.worker_id, reports)
+        started = time.monotonic()
+        asked = sum(
+            one.tasks for one in reports if isinstance(one, models.Activation | models.Step)
+        )
+        # Workflows begin as others make room, so that those that have begun get on.
+        fresh = max(tasks - asked, 0 if asked or self._worker.steps_under_way() else 1)
+        direct = self._direct_slots(asked, started)
+        tasks = min(max(tasks - direct, 0), self._most_tasks)
+        if 0 < asked == direct and started < self._empty_until:
+            tasks = workflows = 0
+        batch = calls_of(self.worker_id, reports, (self._queues, direct) if direct else None)
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
         hints: dict[str, Any] = {}
-        started = time.monotonic()
         if tasks or workflows:
-            hints = {"wait": wait} if wait else self._marks.hints(started)
+            hints = self._hints(started, wait)
+            if fresh < workflows:
+                hints["fresh"] = fresh
             calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
+            # What is announced while the claim is under way may have come too late for it.
+            self._wants_tasks &= not tasks
+            self._wants_workflows &= not workflows
         try:
             answers = await database.exchange(self._connection, calls)
         except (psycopg.Error, OSError) as error:
+            self._wants_tasks = self._wants_workflows = True
             if isinstance(error, psycopg.Error) and is_bad_data(error) and reports:
                 await self._send_apart(reports)
                 return 0
@@ -252,14 +330,36 @@ class Engine:
             return 0
 
         self._failures = 0
-        self._settle_all(batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :])
-        if not (tasks or workflows):
-            return 0
-        claimed: list[models.Claimed] = answers[-1]
-        self._learn(claimed, tasks, workflows, hints, started)
+        claimed = self._settle_all(
+            batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :]
+        )
+        if claimed:
+            self._declare_at = time.monotonic() + _LINGER
+        if tasks or workflows:
+            self._learn(answers[-1], tasks, workflows, hints, started)
+            claimed += answers[-1]
         if claimed:
             self._worker.start(claimed)
         return len(claimed)
+
+    def _direct_slots(self, asked: int, now: float) -> int:
+        """How many slots are for the tasks that workflows ask for with this exchange.
+
+        Only where nothing waits that would come before them: the last claims left slots free, or
+        gave nothing but such tasks, just made; or what comes is announced.
+        """
+        if now >= self._direct_until and (self._wants_tasks or not self._is_declared()):
+            return 0
+        return min(asked, self._slots()[0])
+
+    def _hints(self, now: float, wait: float) -> dict[str, Any]:
+        hints = self._marks.hints(now, before_sleep=wait > 0)
+        if wait:
+            hints["wait"] = wait
+        elif self._is_declared() and not self._is_woken_often():
+            # It lasts; a claim that does not say so would withdraw it.
+            hints["wait"] = self._wait
+        return hints
 
     def _learn(
         self,
@@ -271,22 +371,44 @@ class Engine:
     ) -> None:
         """What a claim says about when and where to claim next."""
         now = time.monotonic()
-        wait = hints.get("wait", 0)
-        self._poll_at = now + self._poll_interval
-        self._declared_until = now + min(wait, 3600) / 2 if wait else 0.0
+        taken = sum(one.kind == "task" for one in claimed)
         is_full_scan = "marks" not in hints
+        self._poll_at = now + self._poll_interval
+        if workflows:
+            self._holds_back = hints.get("fresh") == 0
         self._marks.learn(claimed, is_full_scan=is_full_scan, at=now, took=now - started)
+        if tasks:
+            may_jump = taken < tasks or all(map(_has_not_waited, claimed))
+            self._direct_until = now + _DIRECT_SECONDS if may_jump else 0.0
+        # A short claim has emptied the queues, as far as its marks let it see.
+        has_more_tasks = taken == tasks > 0
+        has_more_workflows = len(claimed) - taken == workflows > 0
+        self._wants_tasks |= has_more_tasks
+        self._wants_workflows |= has_more_workflows
         if claimed:
-            self._recent_wakes.append(now)
+            self._nap = _SHORTEST_NAP
+            self._declare_at = now + _LINGER
             # Queues take turns: those that gave something come last next time.
             served = {one.queue for one in claimed}
             self._queues.sort(key=served.__contains__)
-        taken = sum(one.kind == "task" for one in claimed)
-        # A short claim has emptied the queues, as far as its marks let it see.
-        self._hungry = taken == tasks > 0 or len(claimed) - taken == workflows > 0
-        if not claimed and not is_full_scan:
-            self._marks.forget()
-            self._hungry = True
+            if not self._is_declared():
+                self._recent_wakes.append(now)
+        elif self._is_declared() and not is_full_scan and self._marks.forget(now):
+            # Something was announced that stands before the marks.
+            self._wants_tasks = self._wants_workflows = True
+        self._empty_until = 0.0 if claimed else now + _LINGER
+        if not claimed and "wait" in hints:
+            self._declared_until = now + min(self._wait, 3600) / 2
+        elif self._is_declared() and (
+            "wait" not in hints
+            or has_more_tasks
+            or has_more_workflows
+            # Steps make work for this worker, and what it makes need not be announced to it.
+            or any(one.kind == "workflow" or one.parent_id is not None for one in claimed)
+        ):
+            # The next claim withdraws it.
+            self._declared_until = 0.0
+            self._tick_at = min(self._tick_at, now + _TICK_INTERVAL)
 
     def _heartbeats(self, reports: Sequence[Report]) -> list[database.Call[Any]]:
         if not self._beats:
@@ -296,12 +418,24 @@ class Engine:
 
     def _settle_all(
         self,
-        batch: Sequence[tuple[Sequence[Report], database.Call[list[str]]]],
-        answers: Sequence[Sequence[str]],
-    ) -> None:
-        for (reports, _), words in zip(batch, answers, strict=False):
+        batch: Sequence[tuple[Sequence[Report], database.Call[Any]]],
+        answers: Sequence[Sequence[str] | models.Stepped],
+    ) -> list[models.Claimed]:
+        """Hand out the answers; the tasks that began with them."""
+        started: list[models.Claimed] = []
+        for (reports, _), answer in zip(batch, answers, strict=False):
+            if isinstance(answer, models.Stepped):
+                words = answer.words
+                started += answer.started
+                steps = [one for one in reports if isinstance(one, models.Step)]
+                completions = [one for step in steps for one in step.completions]
+                for completion, word in zip(completions, answer.completed, strict=True):
+                    self._settle(completion, _WORDS[word])
+            else:
+                words = list(answer)
             for report, word in zip(reports, words, strict=True):
                 self._settle(report, _WORDS[word])
+        return started
 
     def _settle_accepted(self) -> None:
         accepted, self._accepted = self._accepted, []
@@ -314,7 +448,7 @@ class Engine:
             asyncio.get_running_loop().call_later(_BUSY_PAUSE, self._send_again, report.token)
             return
         self._beats.pop(report.token, None)
-        if isinstance(report, models.Failure | models.Activation):
+        if isinstance(report, models.Failure | models.Activation | models.Step):
             # It may have left something that is due before the next round of maintenance.
             self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
         elif word is models.Word.ACCEPTED:
@@ -356,6 +490,12 @@ class Engine:
 
     def _replace(self, report: Report, reason: errors.CurrantError) -> None:
         """Report something storable in place of what was refused."""
+        if isinstance(report, models.Step):
+            # Which part of it was refused shows when it is sent, or computed, by itself.
+            self._worker.settled(report, models.Word.REFUSED)
+            for completion in report.completions:
+                self.report(completion)
+            return
         _LOG.error("the database refused a report on %s: %s", report.execution_id, reason)
         self._beats.pop(report.token, None)
         instead = replacement(report, reason)
@@ -367,20 +507,32 @@ class Engine:
 
     # --- Maintenance ----------------------------------------------------------------------
 
-    async def _tick(self, longest: float) -> None:
-        """A round of maintenance, and when the next one is due: after `longest` at the latest."""
+    @property
+    def _maintain_at(self) -> float:
+        return min(self._tick_at, self._recover_at)
+
+    async def _tick(self, *, is_busy: bool) -> None:
+        """The rounds of maintenance whose time has come, and when the next ones are due."""
         assert self._connection is not None
         now = time.monotonic()
         if now >= self._recover_at:
             result = await database.run(self._connection, database.tick("recover"))
             if not result.more:
                 self._recover_at = now + self._recover_interval
+        if now < self._tick_at:
+            return
+        # What is announced meanwhile may have come too late for it.
+        self._tick_at = math.inf
         result = await database.run(self._connection, database.tick("due"))
         if result.done:
-            self._hungry = True
+            self._wants_tasks = self._wants_workflows = True
+        if self._is_declared():
+            rest = _TOLD_TICK_INTERVAL
+        else:
+            rest = _TICK_INTERVAL if is_busy else self._poll_interval
         if result.next_due_in is not None:
-            longest = min(longest, max(result.next_due_in.total_seconds(), 0.001))
-        self._tick_at = time.monotonic() + (0 if result.more else longest)
+            rest = min(rest, max(result.next_due_in.total_seconds(), 0.001))
+        self._tick_at = min(self._tick_at, time.monotonic() + (0 if result.more else rest))
 
     # --- The connection -------------------------------------------------------------------
 
@@ -390,9 +542,10 @@ class Engine:
         await self._register()
         self.is_registered = True
         # Before the first claim: deadlines of what began after a gap in the ticks need not wait.
-        await self._tick(_TICK_INTERVAL)
+        self._tick_at = 0.0
+        await self._tick(is_busy=True)
         self._declared_until = 0.0
-        self._hungry = True
+        self._wants_tasks = self._wants_workflows = True
 
     async def _register(self) -> None:
         """Make this worker known, and find what it holds according to the database."""
@@ -407,7 +560,8 @@ class Engine:
             await self._register_anew()
             return
         stored = {one.token for one in leases}
-        reported = {report.token for report in self._outbox} | self._postponed.keys()
+        reported = {token for report in self._outbox for _, token in leases_of(report)}
+        reported |= self._postponed.keys()
         held = set(self._worker.held())
         for token in held - stored - reported:
             self._worker.lost(token)
@@ -429,11 +583,16 @@ class Engine:
         self._outbox.extend(self._postponed.values())
         self._postponed.clear()
         while self._outbox:
-            self._settle(self._outbox.popleft(), models.Word.LOST)
+            report = self._outbox.popleft()
+            if isinstance(report, models.Step):
+                for completion in report.completions:
+                    self._settle(completion, models.Word.LOST)
+            self._settle(report, models.Word.LOST)
         for token in list(self._worker.held()):
             self._worker.lost(token)
         await database.run(self._connection, database.register_worker(self._registration(new)))
         self.worker_id = new
+        self._declared_until = 0.0
 
     async def deregister(self) -> None:
         """Say goodbye, as far as the database can be reached."""
@@ -453,3 +612,9 @@ class Engine:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+
+def _has_not_waited(one: models.Claimed) -> bool:
+    """Whether nothing is likely to wait that would come before the next step of a workflow."""
+    waited = (one.claimed_at - one.created_at).total_seconds()
+    return one.kind == "workflow" or (one.parent_id is not None and waited < _DIRECT_SECONDS)

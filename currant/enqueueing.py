@@ -13,6 +13,7 @@ from currant import database, errors, models, sending
 from currant.declarations import BoundCall, Declaration
 from currant.options import CARRIERS, TASKS_ONLY, WORKFLOWS_ONLY, CallOptions, check
 from currant.settings import Settings
+from currant.workflow.intents import EncodedOptions
 
 _BATCH: Final = 1000
 
@@ -23,6 +24,7 @@ class Enqueueing:
     def __init__(self, declaration: Declaration, chosen: Mapping[str, Any] = {}) -> None:
         self._declaration = declaration
         self._chosen = dict(chosen)
+        self._of_commands: dict[str, tuple[Settings, EncodedOptions]] = {}
 
     def changed(self, options: Mapping[str, Any]) -> "Enqueueing":
         """With other options.
@@ -132,7 +134,7 @@ class Enqueueing:
 
     # --- As a command
 
-    def of_step(self) -> dict[str, Any]:
+    def of_step(self) -> Mapping[str, Any]:
         """Options of a step of a workflow, whose end it waits for.
 
         Raises:
@@ -148,7 +150,7 @@ class Enqueueing:
                     )
         return self._of_command("run")
 
-    def of_queued(self, method: str = "queue") -> dict[str, Any]:
+    def of_queued(self, method: str = "queue") -> Mapping[str, Any]:
         """Options of what a workflow enqueues.
 
         Raises:
@@ -156,7 +158,18 @@ class Enqueueing:
         """
         return self._of_command(method)
 
-    def _of_command(self, method: str) -> dict[str, Any]:
+    def _of_command(self, method: str) -> Mapping[str, Any]:
+        # A workflow asks for the same step over and over.
+        settings = _settings_of_process()
+        known = self._of_commands.get(method)
+        if known is None or known[0] is not settings:
+            known = self._of_commands[method] = (
+                settings,
+                EncodedOptions(self._checked_for_command(settings, method)),
+            )
+        return known[1]
+
+    def _checked_for_command(self, settings: Settings, method: str) -> dict[str, Any]:
         # What has no queue is put into the workflow's own.
         for carrier in CARRIERS:
             if self._chosen.get(carrier) is not None:
@@ -169,7 +182,7 @@ class Enqueueing:
                 f"option id of {self._name} cannot be used inside a workflow",
                 hint="ids are derived there, so that every replay gives the same",
             )
-        return self._sent(_settings_of_process(), method)
+        return self._sent(settings, method)
 
     # --- What is refused
 

@@ -28,6 +28,7 @@ from currant import codec, context, database, definitions, errors, failures, mod
 from currant.context import TaskContext
 from currant.deadlines import Deadlines
 from currant.models import Report
+from currant.reports import worker_needed
 from currant.threads import Threads
 
 _LOG = logging.getLogger("currant")
@@ -141,12 +142,8 @@ class Executor:
             report = None
         elif running.stop is not None:
             report = models.Release(claimed.execution_id, claimed.token)
-        elif function is None or function.kind != "task":
-            report = _release(claimed, f"a worker that knows the task {claimed.function}")
-        elif claimed.version > function.declaration.version:
-            report = _release(
-                claimed, f"a worker with version {claimed.version} of {claimed.function}"
-            )
+        elif needed := worker_needed(claimed, function):
+            report = _release(claimed, needed)
         else:
             try:
                 report = await self._attempt(running, function)

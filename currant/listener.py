@@ -17,13 +17,19 @@ _LOG = logging.getLogger("currant")
 
 
 class Listener:
-    """Calls a handler with the payload of every notification on its channel, on the event loop."""
+    """Calls a handler with the payload of every notification on its channel, on the event loop.
+
+    Args:
+        connect: opens a connection to listen on.
+        handlers: for each channel.
+        on_listening: told whether notifications arrive, whenever that changes.
+    """
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[psycopg.AsyncConnection[Any]]],
         handlers: Mapping[str, Callable[[str], None]],
-        on_listening: Callable[[], None],
+        on_listening: Callable[[bool], None],
     ) -> None:
         self._connect = connect
         self._handlers = handlers
@@ -40,10 +46,11 @@ class Listener:
                         await database.run(connection, database.listen(channel))
                     failures = 0
                     # What was notified before this connection listened is made up for by looking.
-                    self._on_listening()
+                    self._on_listening(True)
                     async for notification in connection.notifies():
                         self._handlers[notification.channel](notification.payload)
                 finally:
+                    self._on_listening(False)
                     await connection.close()
             except Exception as error:
                 # Whatever it is, work goes on without: somebody polls.

@@ -21,15 +21,21 @@ _MOST_RANKS: Final = 16
 class Marks:
     """For each queue and kind of work: the rank and the lowest number of the last claim."""
 
-    __slots__ = ("_by_queue", "_full_scan_at")
+    __slots__ = ("_affordable_at", "_by_queue", "_full_scan_at")
 
     def __init__(self) -> None:
         self._by_queue: dict[str, dict[str, dict[int, int]]] = {}
         self._full_scan_at = 0.0
+        self._affordable_at = 0.0
 
-    def hints(self, now: float) -> dict[str, Any]:
-        """The hints for a claim; empty if it is time to look without."""
-        if now >= self._full_scan_at or not self._by_queue:
+    def hints(self, now: float, *, before_sleep: bool = False) -> dict[str, Any]:
+        """The hints for a claim; empty if it is time to look without.
+
+        Args:
+            before_sleep: it is, unless that has been done not long ago for what it took.
+        """
+        due_at = self._affordable_at if before_sleep else self._full_scan_at
+        if now >= due_at or not self._by_queue:
             return {}
         return {
             "marks": {
@@ -47,7 +53,8 @@ class Marks:
     ) -> None:
         """Remember where a claim that ended at this time, and took this long, began."""
         if is_full_scan:
-            self._full_scan_at = at + max(_FULL_SCAN_INTERVAL, _FULL_SCAN_SHARE * took)
+            self._affordable_at = at + _FULL_SCAN_SHARE * took
+            self._full_scan_at = max(at + _FULL_SCAN_INTERVAL, self._affordable_at)
         lowest: dict[tuple[str, str, int], int] = {}
         for one in claimed:
             place = (one.queue, "t" if one.kind == "task" else "w", one.rank)
@@ -55,6 +62,10 @@ class Marks:
         for (queue, kind, rank), seq in lowest.items():
             self._by_queue.setdefault(queue, {}).setdefault(kind, {})[rank] = seq
 
-    def forget(self) -> None:
-        """The next claim looks everywhere."""
+    def forget(self, now: float) -> bool:
+        """Have the next claim look everywhere, unless one has done so not long ago for what it
+        took; whether it will."""
+        if now < self._affordable_at:
+            return False
         self._full_scan_at = 0.0
+        return True

@@ -70,6 +70,7 @@ class Claimed(msgspec.Struct, frozen=True, gc=False):
     inbox: str | None = None
     first_event: int | None = None  # where the current run begins in the history
     carried: str | None = None  # signals that the run before it had not read, a JSON array
+    command_number: int | None = None  # of a workflow's task: the command that asked for it
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, gc=False):
@@ -290,10 +291,32 @@ class Activation(msgspec.Struct, frozen=True, gc=False):
     options: str = "{}"
     blocked: str | None = None  # why it cannot go on; then nothing is applied
     has_failed: bool = False  # it ends the workflow, because the database refused what it asked for
+    tasks: int = 0  # so many of the commands ask for a task
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """Completions of a workflow's tasks, and what the workflow makes of them, computed ahead."""
+
+    execution_id: UUID  # the workflow's
+    token: int  # of the first completion
+    last_event: int
+    at: datetime
+    completions: tuple[Completion, ...]
+    commands: str
+    options: str = "{}"
+    tasks: int = 0
 
 
 # What a worker tells the database about a lease.
-Report = Completion | Failure | Release | Activation
+Report = Completion | Failure | Release | Activation | Step
+
+
+class Stepped(msgspec.Struct, frozen=True, gc=False):
+    """How activations and steps were answered, in order, and the tasks that began with them."""
+
+    words: list[str]
+    completed: list[str]
+    started: list[Claimed]
 
 
 def new_id() -> UUID:

@@ -7,36 +7,62 @@ from uuid import UUID
 import msgspec
 import psycopg
 
-from currant import database, errors, failures, models
+from currant import database, errors, failures, functions, models
 from currant.models import Report
 
 # SQLSTATEs of Currant that say that a report cannot be stored as it is.
 _REFUSALS: Final = frozenset({"KR001", "KR003", "KR004", "KR005"})
+# One of the database's own limits is exceeded, by one of the reports or by all together.
+_TOO_MUCH: Final = "54000"
 _UNSTORABLE: Final = '{"type":"Error","message":"the error could not be stored","retryable":false}'
+
+
+def worker_needed(
+    claimed: models.Claimed, function: functions.Function[..., Any, Any] | None
+) -> str | None:
+    """The worker, in words, that what was claimed needs; None if this one will do."""
+    if function is None or function.kind != claimed.kind:
+        return f"a worker that knows the {claimed.kind} {claimed.function}"
+    if claimed.version > function.declaration.version:
+        return f"a worker that has version {claimed.version} of {claimed.function}"
+    return None
 
 
 def is_bad_data(error: psycopg.Error) -> bool:
     """Whether something in the call cannot be stored, so that sending it again is of no use."""
     state = error.sqlstate or ""
-    return state[:2] in {"22", "23"} or state in _REFUSALS
+    return state[:2] in {"22", "23"} or state in _REFUSALS or state == _TOO_MUCH
+
+
+def leases_of(report: Report) -> Sequence[tuple[UUID, int]]:
+    """Execution and token of the leases that a report is about."""
+    if isinstance(report, models.Step):
+        return [(one.execution_id, one.token) for one in report.completions]
+    return [(report.execution_id, report.token)]
 
 
 def calls_of(
-    worker: UUID, reports: Sequence[Report]
-) -> list[tuple[Sequence[Report], database.Call[list[str]]]]:
-    """One call for each kind of report, with the reports that it carries."""
+    worker: UUID, reports: Sequence[Report], direct: tuple[Sequence[str], int] | None = None
+) -> list[tuple[Sequence[Report], database.Call[Any]]]:
+    """One call for each kind of report, with the reports that it carries.
+
+    Args:
+        direct: queues whose tasks the worker takes when workflows ask for them, and how many.
+    """
     by_kind: dict[type[Report], list[Any]] = {}
     for report in reports:
-        by_kind.setdefault(type(report), []).append(report)
-    calls: list[tuple[Sequence[Report], database.Call[list[str]]]] = []
+        kind = models.Activation if type(report) is models.Step else type(report)
+        by_kind.setdefault(kind, []).append(report)
+    calls: list[tuple[Sequence[Report], database.Call[Any]]] = []
+    if advances := by_kind.get(models.Activation):
+        # First, for a step is refused if its workflow has been told of something else.
+        calls.append((advances, database.step_many(worker, advances, direct)))
     if completions := by_kind.get(models.Completion):
         calls.append((completions, database.complete_many(worker, completions)))
     if failures := by_kind.get(models.Failure):
         calls.append((failures, database.fail_many(worker, failures)))
     if releases := by_kind.get(models.Release):
         calls.append((releases, database.release_many(worker, releases)))
-    if activations := by_kind.get(models.Activation):
-        calls.append((activations, database.advance_many(worker, activations)))
     return calls
 
 

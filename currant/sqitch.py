@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from psycopg import conninfo, pq
 
@@ -17,6 +18,9 @@ _INSTALL_SQITCH = (
     "install it (Debian: apt-get install sqitch libdbd-pg-perl postgresql-client; macOS: brew"
     " install sqitch libpq), or deploy the output of `currant schema` with your own tool"
 )
+
+# Where Debian has the programs, a directory for each major version.
+_DEBIANS_SERVERS: Final = Path("/usr/lib/postgresql")
 
 Report = Callable[[str], None]
 
@@ -30,7 +34,7 @@ class Sqitch:
 
     def __init__(self, url: str) -> None:
         self._program = find_sqitch()
-        self._client = _find_psql(url)
+        self._client = find_psql(url)
         # As variables rather than in the target: a password must not show in the process list.
         self._environment = {
             name: value for name, value in os.environ.items() if not name.startswith("SQITCH_")
@@ -86,10 +90,15 @@ def _failure(action: str, lines: list[str]) -> MigrationError:
     )
 
 
-def _find_psql(url: str) -> Path:
+def find_psql(url: str) -> Path:
+    """The `psql` that Sqitch is to run the changes with.
+
+    Raises:
+        SqitchMissing: there is none.
+    """
     found = shutil.which("psql")
     if found is not None:
-        return Path(found)
+        return _behind_wrapper(Path(found))
     # The embedded server's psql knows no TLS, which a Unix socket does not need.
     bundled = cluster.bundled_installation()
     host = conninfo.conninfo_to_dict(url).get("host")
@@ -98,6 +107,17 @@ def _find_psql(url: str) -> Path:
     raise SqitchMissing(
         "psql, which Sqitch runs the changes with, is not installed", hint=_INSTALL_SQITCH
     )
+
+
+def _behind_wrapper(psql: Path) -> Path:
+    """The newest psql itself where Debian has a script in front of all that are installed.
+
+    Choosing one takes the script longer than most changes take.
+    """
+    if psql.resolve().name != "pg_wrapper":
+        return psql
+    installed = _DEBIANS_SERVERS.glob("[0-9]*/bin/psql")
+    return max(installed, key=lambda each: float(each.parents[1].name), default=psql)
 
 
 def _connection_variables(url: str) -> dict[str, str]:

@@ -20,10 +20,10 @@ _MAX_RECONNECT_DELAY = 10.0
 def pauses(*, is_told: bool) -> Iterator[float]:
     """Seconds to wait before looking again, one pause after the other.
 
-    Somebody who will be told looks again early, in case the end came while he was asking for it,
-    and then as often as the request to be told has to be renewed.
+    Somebody who will be told looks again at once, in case the end was being committed while he
+    asked for it, and then as often as the request to be told has to be renewed.
     """
-    pause, factor, longest = (0.1, 3.0, 25.0) if is_told else (0.02, 1.5, 1.0)
+    pause, factor, longest = (0.005, 5.0, 25.0) if is_told else (0.02, 1.5, 1.0)
     while True:
         yield pause
         pause = min(pause * factor, longest)

@@ -11,8 +11,10 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -26,6 +28,7 @@ from currant.connections import Source
 from currant.engine import Engine
 from currant.executor import Executor, RunningTask, Stop, log_task
 from currant.listener import Listener
+from currant.loglines import Lines
 from currant.models import Report
 from currant.pulse import Heartbeat
 from currant.settings import Settings
@@ -38,9 +41,6 @@ _LOG = logging.getLogger("currant")
 
 # Seconds that cancelled tasks have to clean up, and that the last reports have to arrive.
 _CLEANUP_GRACE: Final = 5.0
-# With this many slots or more on each side, one half of them runs while the other is on its way to
-# the database and back. With fewer, an exchange for each half costs more than running both at once.
-_LEAST_HALF: Final = 50
 
 
 class Worker:
@@ -67,8 +67,7 @@ class Worker:
         self._tasks: dict[int, RunningTask] = {}
         self._ended: dict[int, RunningTask] = {}
         self._lent = 0
-        half = -(-settings.worker_max_concurrent // 2)
-        self._most_tasks = half if half >= _LEAST_HALF else settings.worker_max_concurrent
+        self._lines = Lines()
         self._source = Source(settings, "currant worker")
         self._idle = asyncio.Event()
         self._idle.set()
@@ -94,8 +93,9 @@ class Worker:
             connect=self._first(connection),
             registration=self._registration,
             queues=self.queues,
+            concurrency=self.settings.worker_max_concurrent,
             poll_interval=self.settings.worker_poll_interval,
-            recover_interval=min(1.0, self.settings.worker_heartbeat_timeout / 4),
+            recover_interval=min(3.0, self.settings.worker_heartbeat_timeout / 4),
         )
         self._heartbeat = Heartbeat(
             self,
@@ -129,6 +129,7 @@ class Worker:
             await asyncio.gather(exchange, listening, return_exceptions=True)
             await self._engine.deregister()
             await self._engine.close()
+            self._lines.flush()
         _LOG.info("worker %s has stopped", self._engine.worker_id)
         for task in self._tasks.values():
             one = task.claimed
@@ -188,6 +189,7 @@ class Worker:
             for task in list(self._tasks.values()):
                 task.tell(Stop.SHUTDOWN)
             await self._until_idle(_CLEANUP_GRACE, None)
+        self._activations.stop_steps()
         self._engine.stop()
         try:
             async with asyncio.timeout(_CLEANUP_GRACE):
@@ -204,7 +206,7 @@ class Worker:
             wait.cancel()
 
     def _check_idle(self) -> None:
-        if self._tasks or self._activations.active:
+        if self._tasks or self._activations.is_busy:
             self._idle.clear()
         else:
             self._idle.set()
@@ -218,14 +220,15 @@ class Worker:
     # --- For the engine -------------------------------------------------------------------
 
     def free_slots(self) -> tuple[int, int]:
-        """Slots to be filled by the next claim, with tasks and with activations."""
+        """Free slots for tasks and for activations."""
         return (
-            min(
-                self._most_tasks,
-                max(self.settings.worker_max_concurrent + self._lent - len(self._tasks), 0),
-            ),
+            max(self.settings.worker_max_concurrent + self._lent - len(self._tasks), 0),
             max(self.settings.worker_max_activations - len(self._activations.active), 0),
         )
+
+    def steps_under_way(self) -> int:
+        """Steps that are being computed."""
+        return self._activations.steps_under_way
 
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         """Run what was claimed."""
@@ -244,7 +247,7 @@ class Worker:
         held = {token: task.claimed.execution_id for token, task in list(self._tasks.items())}
         for token, claimed in list(self._activations.active.items()):
             held[token] = claimed.execution_id
-        return held
+        return held | self._activations.completing
 
     def lost(self, token: int) -> None:
         """Stop working on it; it is another's."""
@@ -262,12 +265,17 @@ class Worker:
         """The database has answered."""
         ended = self._ended.pop(report.token, None)
         if ended is not None:
-            log_task(ended, report, word)
+            self._log(ended, report, word)
         else:
             self._activations.settled(report, word)
             if self._activations.hung:
                 self._give_up(self._activations.hung, "workflows")
         self._check_idle()
+
+    def _log(self, task: RunningTask, report: Report, word: models.Word) -> None:
+        went_well = isinstance(report, models.Completion) and word is not models.Word.LOST
+        if not went_well or self._lines.allow(f"completed {task.claimed.function}"):
+            log_task(task, report, word)
 
     # --- For the executor -----------------------------------------------------------------
 
@@ -281,17 +289,32 @@ class Worker:
         self._tasks.pop(token, None)
         if report is not None:
             self._ended[token] = running
-            self._engine.report(report, running.details)
+            if not self._goes_ahead(running, report):
+                self._engine.report(report, running.details)
         else:
             if running.stop is not Stop.LOST:
                 # Its completion was part of its own transaction.
                 completion = models.Completion(running.claimed.execution_id, token, "")
-                log_task(running, completion, models.Word.ACCEPTED)
+                self._log(running, completion, models.Word.ACCEPTED)
             # No report goes out that a claim could travel with.
             self._engine.nudge()
         self._check_idle()
         if self._executor.hung > self.settings.worker_max_concurrent:
             self._give_up(self._executor.hung, "sync tasks")
+
+    def _goes_ahead(self, running: RunningTask, report: Report) -> bool:
+        """Whether the completion goes together with what its workflow makes of it."""
+        claimed = running.claimed
+        if claimed.parent_id is None or running.details is not None:
+            return False
+        if not isinstance(report, models.Completion):
+            return False
+        return self._activations.step(report, claimed, self.database_time(running))
+
+    def database_time(self, running: RunningTask) -> datetime:
+        """Now, by the database's clock, as far as it can be told from when a task was claimed."""
+        elapsed = timedelta(seconds=time.monotonic() - running.started)
+        return running.claimed.claimed_at + elapsed
 
     def beat_soon(self) -> None:
         self._heartbeat.beat_soon()
@@ -380,6 +403,8 @@ class Worker:
     # --- Notifications --------------------------------------------------------------------
 
     async def _listen(self) -> None:
+        queues = frozenset(self.queues)
+
         async def connect() -> psycopg.AsyncConnection[Any]:
             opened = await self._source.open_listening()
             if opened is None:
@@ -388,16 +413,17 @@ class Worker:
             return opened
 
         def on_ready(queue: str) -> None:
-            if not queue or queue in self.queues:
-                self._engine.nudge(is_work=bool(queue))
+            if not queue or queue in queues:
+                self._engine.notified(is_work=bool(queue))
 
         def on_cancel(worker: str) -> None:
             if worker == str(self._engine.worker_id):
                 self._heartbeat.beat_soon()
 
-        def on_listening() -> None:
-            self._engine.nudge()
-            self._heartbeat.beat_soon()
+        def on_listening(is_listening: bool) -> None:
+            self._engine.listening(is_listening)
+            if is_listening:
+                self._heartbeat.beat_soon()
 
         await Listener(
             connect,

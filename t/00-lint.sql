@@ -124,19 +124,20 @@ select set_eq(
         ~* '(insert\s+into|update|delete\s+from|merge\s+into)\s+(currant\.)?history_entries'
     $$,
     array[
-        'currant._advance(uuid,uuid,bigint,integer,bigint[],jsonb,jsonb)',
-        'currant._record_commands(uuid,jsonb,timestamp with time zone)',
-        'currant._record_events(uuid,integer,bigint[],timestamp with time zone)'
+        'currant._record_arrivals(currant._activation[])',
+        'currant._record_beginnings(currant._activation[])',
+        'currant._record_commands(currant._command[])',
+        'currant._record_ends(currant._activation[],currant.leases[],bigint[])'
     ],
-    'nobody but advance writes a history'
+    'nobody but advance and step_many write a history'
 );
 
 select is_empty(
     $$
     select p.oid::regprocedure from pg_proc as p
     where
-        p.pronamespace = 'currant'::regnamespace and p.proname <> '_advance'
-        and p.prosrc ~ '_record_(commands|events)\('
+        p.pronamespace = 'currant'::regnamespace and p.proname <> '_apply_activations'
+        and p.prosrc ~ '_record_(arrivals|beginnings|commands|ends)\('
     $$,
     'nor has it written'
 );

@@ -2,7 +2,7 @@
 
 begin;
 
-select plan(66);
+select plan(68);
 
 create temporary table api (name text, arguments text, returns text, volatility text, roles text);
 
@@ -35,6 +35,7 @@ insert into api values
 ('release_many', 'worker uuid, executions uuid[], tokens bigint[], reasons text[] DEFAULT NULL::text[]', 'text[]', 'volatile', 'worker admin'),
 ('advance', 'worker uuid, execution uuid, token bigint, last_event integer, arrivals bigint[], commands jsonb, options jsonb DEFAULT ''{}''::jsonb', 'text', 'volatile', 'worker admin'),
 ('advance_many', 'worker uuid, activations jsonb[]', 'text[]', 'volatile', 'worker admin'),
+('step_many', 'worker uuid, activations jsonb, direct jsonb DEFAULT ''{}''::jsonb', 'jsonb', 'volatile', 'worker admin'),
 ('heartbeat', 'worker uuid, executions uuid[], tokens bigint[], details jsonb[] DEFAULT NULL::jsonb[]', 'SETOF currant.heartbeat_answer', 'volatile', 'worker admin'),
 ('tick', 'duty text DEFAULT NULL::text', 'currant.tick_result', 'volatile', 'worker admin');
 
@@ -68,7 +69,7 @@ order by a.name;
 create temporary table types (name text, columns text);
 
 insert into types values
-('claimed', 'execution_id uuid, token bigint, kind text, function text, version integer, queue text, rank integer, seq bigint, attempt integer, max_attempts integer, args jsonb, headers jsonb, parent_id uuid, root_id uuid, created_at timestamp with time zone, claimed_at timestamp with time zone, timeout interval, details jsonb, last_event integer, last_command integer, inbox jsonb, first_event integer, carried jsonb'),
+('claimed', 'execution_id uuid, token bigint, kind text, function text, version integer, queue text, rank integer, seq bigint, attempt integer, max_attempts integer, args jsonb, headers jsonb, parent_id uuid, root_id uuid, created_at timestamp with time zone, claimed_at timestamp with time zone, timeout interval, details jsonb, last_event integer, last_command integer, inbox jsonb, first_event integer, carried jsonb, command_number integer'),
 ('execution_state', 'id uuid, kind text, function text, version integer, queue text, priority integer, status text, attempt integer, max_attempts integer, args jsonb, result jsonb, error jsonb, headers jsonb, key text, parent_id uuid, root_id uuid, created_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, due_at timestamp with time zone, worker_id uuid, waits_for text, is_cancel_requested boolean, retry_of uuid, details jsonb, attempts jsonb, unread_signals jsonb'),
 ('heartbeat_answer', 'execution_id uuid, token bigint, answer text'),
 ('history_entry', 'event integer, position integer, kind text, number integer, name text, payload jsonb, execution_id uuid, source text, at timestamp with time zone'),

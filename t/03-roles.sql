@@ -37,6 +37,7 @@ insert into calls values
 ('release_many', $$ select currant.release_many(gen_random_uuid(), '{}', '{}') $$),
 ('advance', $$ select currant.advance(gen_random_uuid(), gen_random_uuid(), 1, 0, '{}', '[]') $$),
 ('advance_many', $$ select currant.advance_many(gen_random_uuid(), '{}') $$),
+('step_many', $$ select currant.step_many(gen_random_uuid(), '[]') $$),
 ('heartbeat', $$ select currant.heartbeat(gen_random_uuid(), '{}', '{}') $$),
 ('tick', $$ select currant.tick() $$);
 
@@ -68,7 +69,7 @@ from (values
         'worker',
         'advance advance_many claim complete complete_many deregister_worker enqueue enqueue_and_signal enqueue_many '
         'export_history fail fail_many heartbeat history register_functions register_worker release release_many '
-        'result resume settings signal signal_by_key status tick tree version watch'
+        'result resume settings signal signal_by_key status step_many tick tree version watch'
     )
 ) as w (role, names);
 

@@ -343,7 +343,7 @@ select test.send('between', 1) as between \gset
 create function test.end_it() returns trigger language plpgsql as $$
 begin
     perform currant._end_workflow(
-        w.execution_id, 'failed', null, '{"type": "Timeout"}', null, null, currant._now()
+        w.execution_id, 'failed', '{"type": "Timeout"}', currant._now()
     )
     from currant.workflows as w where w.execution_id = new.id;
     return new;

@@ -4,14 +4,17 @@ Parameters are plain texts and numbers with explicit casts, so that any driver c
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
+
+import msgspec
 
 from currant import models
 from currant.database.values import (
     Call,
     Identifier,
+    Row,
     as_list,
     columns,
     id_text,
@@ -330,12 +333,99 @@ def advance_many(worker: UUID, activations: Sequence[models.Activation]) -> Call
     )
 
 
-def _activation_json(activation: models.Activation) -> str:
+def step_many(
+    worker: UUID,
+    reports: Sequence[models.Activation | models.Step],
+    direct: tuple[Sequence[str], int] | None = None,
+) -> Call[models.Stepped]:
+    """Commit activations, under leases or ahead.
+
+    Args:
+        direct: queues whose new tasks the worker takes at once, and how many.
+    """
+    queues, slots = direct or ((), 0)
+    return Call(
+        "select currant.step_many(%s::text::uuid, %s::jsonb, %s::jsonb)",
+        (
+            worker.hex,
+            f"[{','.join(map(_activation_json, reports))}]",
+            to_json({"queues": queues, "slots": slots}),
+        ),
+        _read_stepped,
+    )
+
+
+def _activation_json(report: models.Activation | models.Step) -> str:
     # Commands are JSON already and may be large: spliced in, not decoded and encoded again.
+    if isinstance(report, models.Activation):
+        what = f'"token":{report.token},"arrivals":{list(report.arrivals)}'
+    else:
+        completions = ",".join(
+            f'{{"execution":"{one.execution_id}","token":{one.token},"result":{one.result}}}'
+            for one in report.completions
+        )
+        what = f'"at":"{report.at.isoformat()}","completions":[{completions}]'
     return (
-        f'{{"execution":"{activation.execution_id}","token":{activation.token},'
-        f'"last_event":{activation.last_event},"arrivals":{list(activation.arrivals)},'
-        f'"commands":{activation.commands},"options":{activation.options}}}'
+        f'{{"execution":"{report.execution_id}","last_event":{report.last_event},{what},'
+        f'"commands":{report.commands},"options":{report.options}}}'
+    )
+
+
+class _Started(msgspec.Struct, array_like=True):
+    execution_id: UUID
+    token: int
+    function: str
+    version: int
+    queue: str
+    attempt: int
+    max_attempts: int
+    args: msgspec.Raw
+    headers: msgspec.Raw
+    parent_id: UUID
+    command_number: int
+    root_id: UUID
+    created_at: datetime
+    claimed_at: datetime
+    timeout: float
+
+    def as_claimed(self) -> models.Claimed:
+        headers = bytes(self.headers).decode()
+        return models.Claimed(
+            execution_id=self.execution_id,
+            token=self.token,
+            kind="task",
+            function=self.function,
+            version=self.version,
+            queue=self.queue,
+            rank=0,
+            seq=0,
+            attempt=self.attempt,
+            max_attempts=self.max_attempts,
+            args=bytes(self.args).decode(),
+            headers=None if headers == "null" else headers,
+            parent_id=self.parent_id,
+            root_id=self.root_id,
+            created_at=self.created_at,
+            claimed_at=self.claimed_at,
+            timeout=timedelta(seconds=self.timeout),
+            details=None,
+            command_number=self.command_number,
+        )
+
+
+class _Stepped(msgspec.Struct):
+    words: list[str]
+    completed: list[str]
+    started: list[_Started]
+
+
+_decode_stepped: Final = msgspec.json.Decoder(_Stepped).decode
+
+
+def _read_stepped(rows: list[Row]) -> models.Stepped:
+    answer = _decode_stepped(one(rows))
+    return models.Stepped(
+        answer.words, answer.completed, [each.as_claimed() for each in answer.started]
     )
 
 

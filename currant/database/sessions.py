@@ -203,6 +203,10 @@ def _refusal(error: BaseException) -> BaseException:
     is_blank = isinstance(error, psycopg.Error) and error.sqlstate is None
     if is_blank and isinstance(earlier, psycopg.Error) and earlier.sqlstate is not None:
         return earlier
+    if isinstance(error, IndexError):
+        # If everything came at once, psycopg meets one result more than it has asked for, and
+        # forgets what it said.
+        return psycopg.OperationalError("the transaction was refused when it was to be committed")
     return error
 
 

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -34,9 +35,11 @@ class _Watched(Worker):
         *,
         queues: Sequence[str],
         functions: definitions.Registry,
+        clock: Callable[[], datetime],
         stir: Callable[[], None],
     ) -> None:
         super().__init__(settings, queues=queues, functions=functions)
+        self._clock = clock
         self.is_up = threading.Event()
         self._replayed: dict[UUID, int] = {}
         self._stir = stir
@@ -61,6 +64,9 @@ class _Watched(Worker):
     def lend_slot(self, slots: int) -> None:
         super().lend_slot(slots)
         self._stir()
+
+    def database_time(self, running: RunningTask) -> datetime:
+        return self._clock()
 
     def history(self, run: models.Claimed) -> database.Call[Sequence[Entry]]:
         return virtual.history(run.execution_id, first_event(run) - 1)
@@ -119,14 +125,25 @@ class Background:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._main, name="currant-testing", daemon=True)
 
-    def start(self, functions: definitions.Registry, patience: float) -> None:
+    def start(
+        self, functions: definitions.Registry, clock: Callable[[], datetime], patience: float
+    ) -> None:
         """Start it, and wait until it takes work.
+
+        Args:
+            functions: what it runs.
+            clock: where the database's clock stands.
+            patience: for so many real seconds.
 
         Raises:
             Exception: whatever kept the worker from starting.
         """
         worker = self._worker = _Watched(
-            self._settings, queues=self._queues, functions=functions, stir=self.stir
+            self._settings,
+            queues=self._queues,
+            functions=functions,
+            clock=clock,
+            stir=self.stir,
         )
         self._thread.start()
         deadline = time.monotonic() + patience

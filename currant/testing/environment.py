@@ -101,7 +101,7 @@ class Environment:
             stack.callback(self._driver.release_clock)
             self._checker = Checker(connection, self._functions)
             stack.callback(self._worker.stop)
-            self._worker.start(self._functions, self._patience)
+            self._worker.start(self._functions, self.now, self._patience)
             self._threads = ThreadPoolExecutor(1, "currant-testing-driver")
             stack.callback(self._threads.shutdown)
             self._stack = stack.pop_all()

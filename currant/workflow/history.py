@@ -8,6 +8,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -58,6 +59,10 @@ class Event(NamedTuple):
     execution: UUID | None = None
 
 
+# Functions and places in the code come back over and over.
+_quoted = lru_cache(maxsize=4096)(json.dumps)
+
+
 class Command(NamedTuple):
     """Something a run asked for while `event` was applied. `payload` is JSON text."""
 
@@ -70,12 +75,11 @@ class Command(NamedTuple):
 
     def to_json(self) -> str:
         """The command as the database takes it. The payload goes in as it is, not parsed again."""
-        name = "null" if self.name is None else json.dumps(self.name)
-        source = "null" if self.source is None else json.dumps(self.source)
         number = "null" if self.number is None else self.number
         return (
-            f'{{"event":{self.event},"kind":"{self.kind}","number":{number},"name":{name},'
-            f'"source":{source},"payload":{self.payload or "null"}}}'
+            f'{{"event":{self.event},"kind":"{self.kind}","number":{number},'
+            f'"name":{_quoted(self.name)},"source":{_quoted(self.source)},'
+            f'"payload":{self.payload or "null"}}}'
         )
 
 

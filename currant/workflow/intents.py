@@ -7,6 +7,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, ClassVar
 from uuid import UUID
@@ -27,6 +28,7 @@ def answer_to(future: asyncio.Future[Event]) -> Answer:
     return answer
 
 
+@lru_cache(maxsize=4096)
 def in_short(site: Site | None) -> str | None:
     """A site as people write it: `app.py:42`."""
     return None if site is None else f"{PurePath(site[0]).name}:{site[1]}"
@@ -84,6 +86,16 @@ class Intent:
         return derive_id(run, self.number, at)
 
 
+class EncodedOptions(dict[str, Any]):
+    """Options of an execution, with their JSON; not to be changed."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self.text = json.dumps(options) if options else "{}"
+
+
 class Execution(Intent):
     """Run a function: a `task` or `child`, whose end comes back, or a `queue`, which goes alone."""
 
@@ -94,12 +106,11 @@ class Execution(Intent):
     ) -> None:
         super().__init__(kind, function, site)
         self.args = args
-        self.options = options
+        self.options = options if isinstance(options, EncodedOptions) else EncodedOptions(options)
 
     def payload(self, event: Event, run: UUID) -> str:
-        options = json.dumps(self.options) if self.options else "{}"
         identity = self.derived_id(run, event.at)
-        return f'{{"id":"{identity}","args":{self.args},"options":{options}}}'
+        return f'{{"id":"{identity}","args":{self.args},"options":{self.options.text}}}'
 
 
 class Attach(Intent):

@@ -99,6 +99,11 @@ class Mailboxes:
                 del self._by_name[name]
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether there is neither a signal nor anybody who waits for one."""
+        return not self._by_name
+
+    @property
     def awaited(self) -> list[str]:
         """The names of signals that are waited for."""
         return [name for name, mailbox in self._by_name.items() if mailbox.is_awaited]

@@ -23,7 +23,9 @@ declare
 begin
     select t.id, w.lost_activations > 0 into _first, _is_suspect
     from unnest(taken.ids) with ordinality as t (id, n)
-    join currant.workflows as w on w.execution_id = t.id
+    cross join lateral (
+        select x.lost_activations from currant.workflows as x where x.execution_id = t.id limit 1
+    ) as w
     where t.id = any (admissible)
     order by t.n
     limit 1;
@@ -32,7 +34,9 @@ begin
         overriding system value
         select min(t.seq), t.id, w.queue, min(t.rank), max(t.attempt), true
         from unnest(taken.ids, taken.attempts, taken.ranks, taken.seqs) as t (id, attempt, rank, seq)
-        join currant.workflows as w on w.execution_id = t.id
+        cross join lateral (
+            select x.queue from currant.workflows as x where x.execution_id = t.id limit 1
+        ) as w
         where t.id = any (admissible) and t.id <> _first
         group by t.id, w.queue;
         return array[_first];
@@ -93,8 +97,9 @@ begin
         -- The number is one that nobody else can be inserting: that would have to be waited for.
         select t.id, 'wake', min(t.seq) % 2147483647, _now + interval '50 milliseconds', t.attempt
         from unnest(taken.ids, taken.attempts, taken.seqs) as t (id, attempt, seq)
-        join currant.workflows as w on w.execution_id = t.id
-        where t.id = any (_late)
+        where
+            t.id = any (_late)
+            and (select true from currant.workflows as w where w.execution_id = t.id limit 1)
         group by t.id, t.attempt;
         delete from currant.inbox as i
         where i.ctid = any (array(
@@ -128,11 +133,10 @@ begin
                     )
                 )
             )
-            and not exists (select from currant.leases as l where l.execution_id = w.execution_id)
+            and (select true from currant.leases as l where l.execution_id = w.execution_id limit 1) is null
     loop
         perform currant._end_workflow(
-            _cancelled.execution_id, 'cancelled', null, currant._cancelled_error(_cancelled.reason),
-            null, null, _now
+            _cancelled.execution_id, 'cancelled', currant._cancelled_error(_cancelled.reason), _now
         );
     end loop;
     if found then
@@ -151,22 +155,28 @@ begin
         for update skip locked
     ));
 
-    select coalesce(array_agg(w.execution_id), '{}'), bool_or(w.lost_activations > 0) into _admitted, _has_suspects
+    -- Each of these a probe of an index: planned as joins they would read all that is dead.
+    select coalesce(array_agg(t.id), '{}'), bool_or(w.lost_activations > 0) into _admitted, _has_suspects
     from (
         select t.id, max(t.attempt) as attempt
         from unnest(taken.ids, taken.attempts) as t (id, attempt)
         where t.id = any (_locked) and t.id <> all (admitted)
         group by t.id
     ) as t
-    join currant.workflows as w on w.execution_id = t.id
+    cross join lateral (
+        select x.lost_activations, x.last_event, x.blocked_reason
+        from currant.workflows as x
+        where x.execution_id = t.id
+        limit 1
+    ) as w
     where
-        not exists (select from currant.leases as l where l.execution_id = t.id)
+        (select true from currant.leases as l where l.execution_id = t.id limit 1) is null
         and (
             t.attempt = 1
             or (
                 w.last_event > 0
                 and w.blocked_reason is null
-                and exists (select from currant.inbox as i where i.workflow_id = t.id)
+                and (select true from currant.inbox as i where i.workflow_id = t.id limit 1)
             )
         );
     if _has_suspects then

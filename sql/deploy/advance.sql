@@ -1,60 +1,146 @@
 -- Deploy currant:advance to pg
+-- requires: apply_activations
 -- requires: check_commands
--- requires: record_history
--- requires: start_children
--- requires: carry_out
--- requires: continue_as_new
--- requires: cancels
 -- requires: release_many
 -- requires: enter_worker
+-- requires: payload
 
 begin;
 
-create or replace function currant._put_back(workflow_id uuid, events jsonb, is_cancelled boolean)
-returns void
+create or replace function currant._read_activations(given jsonb, can_be_ahead boolean)
+returns currant._activation[]
 language plpgsql
-volatile
+stable
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
+declare
+    _read currant._activation[];
+    _bad text;
 begin
-    insert into currant.inbox (workflow_id, arrival, kind, name, payload, arrived_at, restart)
-    overriding system value
-    select
-        h.workflow_id, (h.restart ->> 'arrival')::bigint, h.kind, h.name, h.payload,
-        (h.restart ->> 'arrived_at')::timestamptz, h.restart
-    from jsonb_array_elements_text(events) as e (event)
-    join currant.history_entries as h
-        on h.workflow_id = _put_back.workflow_id and h.event = e.event::integer and h.position = 0
-    where
-        h.restart is not null
-        and (
-            not is_cancelled
-            or (h.restart ->> 'arrived_at')::timestamptz > coalesce(
-                (select min(c.requested_at) from currant.cancels as c where c.execution_id = h.workflow_id),
-                '-infinity'
-            )
-        )
-    on conflict on constraint inbox_pkey do nothing;
+    if jsonb_typeof(given) is distinct from 'array' then
+        raise exception using
+            errcode = '22004', message = 'activations are missing',
+            detail = 'activations', hint = 'give an array of objects';
+    end if;
+    _read := array(
+        select
+            row(
+                x.n, (x.value ->> 'execution')::uuid, (x.value ->> 'token')::bigint,
+                (x.value ->> 'last_event')::integer, (x.value ->> 'at')::timestamptz,
+                array(
+                    select a.arrival::bigint
+                    from jsonb_array_elements_text(x.value -> 'arrivals') with ordinality as a (arrival, n)
+                    order by a.n
+                ),
+                array(
+                    select (c.value ->> 'token')::bigint
+                    from jsonb_array_elements(x.value -> 'completions') with ordinality as c (value, n)
+                    order by c.n
+                ),
+                x.value -> 'commands', coalesce(x.value -> 'options', '{}'), f.kinds, f.earliest, f.latest,
+                f.last_command,
+                case
+                    when f.kinds && array['complete', 'fail', 'cancelled', 'continue_as_new'] then (
+                        select c.value
+                        from jsonb_array_elements(x.value -> 'commands') as c (value)
+                        where c.value ->> 'kind' in ('complete', 'fail', 'cancelled', 'continue_as_new')
+                        limit 1
+                    )
+                end,
+                false, null, false, false
+            )::currant._activation
+        from jsonb_array_elements(given) with ordinality as x (value, n)
+        cross join lateral (
+            select
+                coalesce(array_agg(distinct c.kind), '{}') as kinds,
+                min(coalesce(c.event, 0)) as earliest,
+                max(c.event) as latest,
+                max(c.number) filter (where c.kind not in ('cancel', 'version')) as last_command
+            from jsonb_to_recordset(
+                case when jsonb_typeof(x.value -> 'commands') = 'array' then x.value -> 'commands' else '[]' end
+            ) as c (event integer, kind text, number integer)
+        ) as f
+        order by x.n
+    );
+    select format('execution %s: %s', a.execution, p.problem) into _bad
+    from unnest(_read) as a
+    cross join lateral (
+        select
+            case
+                when a.execution is null then 'execution is missing'
+                when a.loaded is null then 'last_event is missing'
+                when jsonb_typeof(a.commands) is distinct from 'array' then 'commands is not an array'
+                when jsonb_typeof(a.options) is distinct from 'object' then 'options is not an object'
+                when a.ended = '{}' or not can_be_ahead then
+                    case
+                        when a.token is null then 'token is missing'
+                        when a.ended <> '{}' then 'completions are for step_many'
+                    end
+                when a.token is not null then 'it has both a token and completions'
+                when array_position(a.ended, null) is not null then 'a completion has no token'
+                when a.at is null then 'at is missing'
+                when a.arrivals <> '{}' then 'arrivals are for activations under a lease'
+                when a.options ->> 'blocked' is not null then 'blocked is for activations under a lease'
+            end as problem
+    ) as p
+    where p.problem is not null
+    limit 1;
+    if found then
+        raise exception using
+            errcode = '22023', message = 'an activation is not complete',
+            detail = _bad,
+            hint = 'give execution, last_event and commands, and token and arrivals, or with step_many completions and at';
+    end if;
+    perform currant._check_commands(array(select a.commands from unnest(_read) as a));
+    -- No part is larger than the whole.
+    if (select max(pg_column_size(a.options)) from unnest(_read) as a)
+        > (select c.max_payload_bytes from currant.configuration as c)
+    then
+        -- The signals that a run inherits have been measured one by one when they were sent.
+        perform currant._check_size(
+            'options',
+            (select max(pg_column_size((a.options - 'unread') #- '{started,signals}')) from unnest(_read) as a)
+        );
+    end if;
+    return _read;
 end
 $$;
 
-comment on function currant._put_back(uuid, jsonb, boolean) is
-'Puts signals back into the inbox of a workflow that ends without having taken them, if they are for the next one then: not those that were sent before its cancellation was asked for, if it ends as cancelled.';
+comment on function currant._read_activations(jsonb, boolean) is
+'Reads and checks what a worker wants to commit: an array of activations, see advance_many and, where they can be ahead of their completions, step_many. Errors: 22004, 22023, KR005.';
 
-revoke all on function currant._put_back(uuid, jsonb, boolean) from public;
+revoke all on function currant._read_activations(jsonb, boolean) from public;
 
--- Lock order: the workflow's row, then its lease; both are tried, not waited for. After the row is locked every
+create or replace function currant._try_keys(commands jsonb)
+returns boolean
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return not exists (
+        select from jsonb_array_elements(commands) as c (value)
+        where
+            c.value ->> 'kind' in ('queue', 'child')
+            and not currant._try_key(c.value ->> 'name', c.value -> 'payload' -> 'options' ->> 'key')
+    );
+end
+$$;
+
+comment on function currant._try_keys(jsonb) is
+'Whether all idempotency keys that commands ask for can be claimed without waiting for another transaction.';
+
+revoke all on function currant._try_keys(jsonb) from public;
+
+-- Lock order: the workflows' rows, then their leases; both are tried, not waited for. After a row is locked every
 -- statement has a fresh snapshot, so an event whose wake row a claim removed in favour of this holder is seen here.
-create or replace function currant._advance(
-    worker uuid,
-    execution uuid,
-    token bigint,
-    last_event integer,
-    arrivals bigint[],
-    commands jsonb,
-    options jsonb
-)
-returns text
+create or replace function currant._lock_workflows(activations currant._activation[])
+returns uuid[]
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -63,223 +149,284 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    _now timestamptz := currant._now();
-    _workflow record;
-    _at timestamptz;
-    _root_id uuid;
-    _queue text;
-    _ended integer[];
-    _started integer[] := array[0, 0];
-    _open_tasks integer;
-    _open_children integer;
-    _event integer;
-    _kinds text[];
-    _earliest integer;
-    _latest integer;
-    _last_command integer;
-    _end jsonb;
-    _continues boolean;
+    _ids uuid[] := array(select a.execution from unnest(activations) as a);
 begin
-    select
-        coalesce(array_agg(distinct c.value ->> 'kind'), '{}'),
-        min(coalesce((c.value ->> 'event')::integer, 0)),
-        max((c.value ->> 'event')::integer),
-        max((c.value ->> 'number')::integer) filter (where c.value ->> 'kind' not in ('cancel', 'version')),
-        (
-            array_agg(c.value) filter (
-                where c.value ->> 'kind' in ('complete', 'fail', 'cancelled', 'continue_as_new')
-            )
-        )[1]
-    into _kinds, _earliest, _latest, _last_command, _end
-    from jsonb_array_elements(commands) as c (value);
-    _continues := coalesce(_end ->> 'kind' = 'continue_as_new', false);
+    return array(
+        select w.execution_id
+        from currant.workflows as w
+        where w.execution_id = any (_ids)
+        order by w.execution_id
+        for update skip locked
+    );
+end
+$$;
 
-    select
-        w.last_event, w.first_event, w.last_token, w.open_tasks, w.open_children, w.used, w.timeout,
-        w.is_deadline_armed, w.refused_ends, w.blocked_reason
-    into _workflow
-    from currant.workflows as w
-    where w.execution_id = _advance.execution
-    for update skip locked;
-    if not found then
-        if exists (select from currant.workflows as w where w.execution_id = _advance.execution) then
-            return 'busy';
-        end if;
+comment on function currant._lock_workflows(currant._activation[]) is
+'Locks the rows of workflows that are to be advanced and returns the ids of those that nobody else has locked.';
+
+revoke all on function currant._lock_workflows(currant._activation[]) from public;
+
+-- A key that an application's open transaction has just taken is not waited for; nor is the lease held until it is
+-- taken away, as if the worker were lost.
+create or replace function currant._decline(
+    worker uuid,
+    activation currant._activation,
+    is_locked boolean,
+    now timestamptz
+)
+returns text
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _workflow currant.workflows;
+    _at timestamptz;
+begin
+    select w.* into _workflow from currant.workflows as w where w.execution_id = activation.execution;
+    if not is_locked then
         return case
+            when found then 'busy'
             when exists (
                 select from currant.outcomes as o
-                where o.execution_id = _advance.execution and o.token = _advance.token
+                where o.execution_id = activation.execution and o.token = activation.token
             ) then 'already'
             else 'lost'
         end;
     end if;
-
     select l.claimed_at into _at
     from currant.leases as l
-    where l.execution_id = _advance.execution and l.token = _advance.token and l.worker_id = _advance.worker
+    where l.execution_id = activation.execution and l.token = activation.token and l.worker_id = worker
     for update skip locked;
     if not found then
         return case
-            when _workflow.last_token = token then 'already'
+            when _workflow.last_token = activation.token then 'already'
             when exists (
                 select from currant.leases as l
                 where
-                    l.execution_id = _advance.execution and l.token = _advance.token
-                    and l.worker_id = _advance.worker
+                    l.execution_id = activation.execution and l.token = activation.token
+                    and l.worker_id = _decline.worker
             ) then 'busy'
             else 'lost'
         end;
     end if;
 
-    -- A key that an application's open transaction has just taken is not waited for; nor is the lease held until it is
-    -- taken away, as if the worker were lost.
-    if _kinds && array['queue', 'child'] and exists (
-        select from jsonb_array_elements(commands) as c (value)
-        where
-            c.value ->> 'kind' in ('queue', 'child')
-            and not currant._try_key(c.value ->> 'name', c.value -> 'payload' -> 'options' ->> 'key')
-    ) then
-        if _at > _now - interval '20 seconds' then
+    if activation.options ->> 'blocked' is null and _workflow.last_event = activation.loaded
+        and not currant._is_end_premature(activation.execution, activation.final, activation.arrivals)
+    then
+        -- Then it was a key.
+        if _at > now - interval '20 seconds' then
             return 'busy';
         end if;
         insert into currant.delayed (execution_id, kind, number, due_at)
         values (
-            _advance.execution, 'wake', nextval(pg_get_serial_sequence('currant.ready', 'seq')) % 2147483647,
-            _now + interval '1 second'
+            activation.execution, 'wake', nextval(pg_get_serial_sequence('currant.ready', 'seq')) % 2147483647,
+            _decline.now + interval '1 second'
         );
         delete from currant.leases as l
-        where l.execution_id = _advance.execution and l.token = _advance.token;
+        where l.execution_id = activation.execution and l.token = activation.token;
         return 'refused';
     end if;
 
     delete from currant.leases as l
-    where l.execution_id = _advance.execution and l.token = _advance.token;
-
-    if options ->> 'blocked' is not null then
+    where l.execution_id = activation.execution and l.token = activation.token;
+    if activation.options ->> 'blocked' is not null then
         update currant.workflows as w
-        set last_token = _advance.token
-        where w.execution_id = _advance.execution;
-        perform currant._block_workflow(execution, left(options ->> 'blocked', 10000), _now);
+        set last_token = activation.token
+        where w.execution_id = activation.execution;
+        perform currant._block_workflow(
+            activation.execution, left(activation.options ->> 'blocked', 10000), _decline.now
+        );
         return 'accepted';
     end if;
-
-    if _workflow.last_event <> last_event then
-        perform currant._make_ready(execution, 1);
+    perform currant._make_ready(activation.execution, 1);
+    if _workflow.last_event <> activation.loaded then
         return 'stale';
     end if;
-
-    if _end is not null and not _continues and _workflow.refused_ends < 3 and exists (
-        select from currant.inbox as i
-        where
-            i.workflow_id = _advance.execution
-            and i.kind in ('signal_received', 'cancel_requested')
-            and i.arrival <> all (_advance.arrivals)
-    ) then
-        update currant.workflows as w
-        set refused_ends = w.refused_ends + 1
-        where w.execution_id = _advance.execution;
-        perform currant._make_ready(execution, 1);
-        return 'refused';
-    end if;
-
-    _event := last_event;
-    if _event = _workflow.first_event - 1 then
-        _event := _event + 1;
-        insert into currant.history_entries (workflow_id, event, position, kind, payload, at)
-        values (_advance.execution, _event, 0, 'started', _advance.options -> 'started', _at);
-    end if;
-    _ended := currant._record_events(execution, _event, arrivals, _at);
-    _event := _event + cardinality(arrivals);
-    _open_tasks := _workflow.open_tasks - _ended[1];
-    _open_children := _workflow.open_children - _ended[2];
-
-    if _earliest <= last_event or _latest > _event or (_continues and (_end ->> 'event')::integer <> _event) then
-        raise exception using
-            errcode = '22023', message = 'the commands do not fit the activation',
-            detail = format('events %s to %s are applied', last_event + 1, _event),
-            hint = 'each command names an event that this activation applies, continue_as_new the last one';
-    end if;
-    if _kinds <> '{}' then
-        perform currant._record_commands(execution, commands, _at);
-    end if;
-    if _kinds && array['task', 'child'] then
-        select e.root_id, e.queue into _root_id, _queue
-        from currant.executions as e
-        where e.id = _advance.execution;
-        _started := currant._start_children(
-            execution, _root_id, _queue, currant._to_start(commands, false, _end is not null), _now
-        );
-        _open_tasks := _open_tasks + _started[1];
-        _open_children := _open_children + _started[2];
-    end if;
-
-    -- Its own time: the activation itself, and whatever passed while a task of it was open. Before its commands are
-    -- carried out, so that none of them finds a workflow that has not begun, or is blocked, and ends it.
     update currant.workflows as w
-    set
-        last_event = _event,
-        last_command = coalesce(_last_command, w.last_command),
-        last_at = _at,
-        last_token = _advance.token,
-        version = greatest(w.version, coalesce((_advance.options ->> 'version')::integer, 1)),
-        open_tasks = _open_tasks,
-        open_children = _open_children,
-        used = w.used + greatest(_now - coalesce(w.active_since, _at), interval '0'),
-        active_since = case when _open_tasks > 0 then _now end,
-        is_deadline_armed = w.is_deadline_armed or _open_tasks > 0,
-        lost_activations = 0,
-        refused_ends = 0,
-        blocked_reason = null,
-        blocked_since = null,
-        waits_for = left(_advance.options ->> 'waits_for', 500)
-    where w.execution_id = _advance.execution;
-    if _workflow.blocked_reason is not null then
-        delete from currant.delayed as d
-        where d.ctid = any (array(
-            select c.ctid from currant.delayed as c
-            where c.execution_id = _advance.execution and c.kind = 'blocked'
-            for update skip locked
-        ));
-    end if;
-    if not _workflow.is_deadline_armed and _open_tasks > 0 and _end is null then
-        insert into currant.delayed (execution_id, kind, due_at)
-        values (_advance.execution, 'deadline', _now + greatest(_workflow.timeout - _workflow.used, interval '0'))
-        on conflict on constraint delayed_pkey do nothing;
-    end if;
-    if _kinds && array['timer', 'cancel', 'child', 'attach', 'queue', 'signal', 'request_cancel'] then
-        perform currant._carry_out(execution, commands, _end is not null, _at, _now);
-    end if;
-
-    if _continues then
-        perform currant._continue_as_new(execution, _now);
-    elsif _end is not null then
-        if jsonb_typeof(options -> 'unread') = 'array' then
-            perform currant._put_back(execution, options -> 'unread', _end ->> 'kind' = 'cancelled');
-        end if;
-        perform currant._end_workflow(
-            execution,
-            case _end ->> 'kind' when 'complete' then 'completed' when 'fail' then 'failed' else 'cancelled' end,
-            case when _end ->> 'kind' = 'complete' then coalesce(_end -> 'payload' -> 'result', 'null') end,
-            case
-                when _end ->> 'kind' = 'complete' then null
-                else coalesce(nullif(_end -> 'payload' -> 'error', 'null'), currant._cancelled_error(null))
-            end,
-            token, worker, _now
-        );
-    elsif exists (select from currant.inbox as i where i.workflow_id = _advance.execution) then
-        insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-        select w.execution_id, w.queue, w.rank, 0, true
-        from currant.workflows as w
-        where w.execution_id = _advance.execution;
-    end if;
-    return 'accepted';
+    set refused_ends = w.refused_ends + 1
+    where w.execution_id = activation.execution;
+    return 'refused';
 end
 $$;
 
-comment on function currant._advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb) is
-'advance, without its checks.';
+comment on function currant._decline(uuid, currant._activation, boolean, timestamptz) is
+'The answer to an activation under a lease that does not advance its workflow, and what follows from it: blocked, run again, or nothing.';
 
-revoke all on function currant._advance(uuid, uuid, bigint, integer, bigint[], jsonb, jsonb) from public;
+revoke all on function currant._decline(uuid, currant._activation, boolean, timestamptz) from public;
+
+create or replace function currant._is_end_premature(workflow_id uuid, final jsonb, arrivals bigint[])
+returns boolean
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return coalesce(final ->> 'kind' <> 'continue_as_new', false) and coalesce(
+        (
+            select w.refused_ends < 3
+            from currant.inbox as i
+            cross join lateral (
+                select x.refused_ends from currant.workflows as x where x.execution_id = i.workflow_id limit 1
+            ) as w
+            where
+                i.workflow_id = _is_end_premature.workflow_id
+                and i.kind in ('signal_received', 'cancel_requested')
+                and i.arrival <> all (_is_end_premature.arrivals)
+            limit 1
+        ),
+        false
+    );
+end
+$$;
+
+comment on function currant._is_end_premature(uuid, jsonb, bigint[]) is
+'Whether a workflow would end while a signal or a cancellation is unread, and this has not happened too often before.';
+
+revoke all on function currant._is_end_premature(uuid, jsonb, bigint[]) from public;
+
+-- What is looked up for each activation is a lateral sub-select with a limit, here and in all that follows: that is
+-- always one probe of the index, where a join may be planned from the table and compare all its rows with all that are
+-- given.
+create or replace function currant._accept_leased(worker uuid, activations currant._activation[], locked uuid[])
+returns currant._activation[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    _ids uuid[] := array(select a.execution from unnest(activations) as a);
+    _accepted currant._activation[];
+begin
+    _accepted := array(
+        select
+            row(
+                a.n, a.execution, a.token, a.loaded, l.claimed_at, a.arrivals, a.ended, a.commands, a.options, a.kinds,
+                a.earliest, a.latest, a.last_command, a.final, w.last_event = w.first_event - 1,
+                a.loaded + (w.last_event = w.first_event - 1)::integer + cardinality(a.arrivals),
+                w.is_deadline_armed, w.blocked_reason is not null
+            )::currant._activation
+        from unnest(activations) as a
+        cross join lateral (
+            select v.last_event, v.first_event, v.is_deadline_armed, v.blocked_reason
+            from currant.workflows as v
+            where v.execution_id = a.execution
+            limit 1
+        ) as w
+        cross join lateral (
+            select x.claimed_at
+            from currant.leases as x
+            where
+                x.execution_id = a.execution and x.token = a.token
+                and (x.worker_id = _accept_leased.worker) is true
+            limit 1
+            for update skip locked
+        ) as l
+        where
+            a.token is not null
+            and a.execution = any (locked)
+            and a.n = array_position(_ids, a.execution)
+            and a.options ->> 'blocked' is null
+            and w.last_event = a.loaded
+            and case
+                when a.final is not null
+                    then not currant._is_end_premature(a.execution, a.final, a.arrivals)
+                else true
+            end
+            and case when a.kinds && array['queue', 'child'] then currant._try_keys(a.commands) else true end
+    );
+    delete from currant.leases as l
+    where l.ctid = any (array(
+        select x.place
+        from unnest(_accepted) as a
+        cross join lateral (
+            select y.ctid as place
+            from currant.leases as y
+            where y.execution_id = a.execution and y.token = a.token
+            limit 1
+        ) as x
+    ));
+    return _accepted;
+end
+$$;
+
+comment on function currant._accept_leased(uuid, currant._activation[], uuid[]) is
+'Those activations whose leases the worker holds, of the workflows it has locked, that advance them. Their leases are deleted.';
+
+revoke all on function currant._accept_leased(uuid, currant._activation[], uuid[]) from public;
+
+create or replace function currant._answers(
+    worker uuid,
+    asked currant._activation[],
+    accepted currant._activation[],
+    locked uuid[],
+    now timestamptz
+)
+returns text[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _accepted integer[];
+    _words text[] := array[]::text[];
+    _one currant._activation;
+begin
+    if cardinality(accepted) = cardinality(asked) then
+        return array_fill('accepted'::text, array[cardinality(asked)]);
+    end if;
+    _accepted := array(select a.n from unnest(accepted) as a);
+    foreach _one in array asked
+    loop
+        _words := _words || case
+            when _one.n = any (_accepted) then 'accepted'
+            when _one.token is null then 'refused'
+            else currant._decline(worker, _one, _one.execution = any (locked), now)
+        end;
+    end loop;
+    return _words;
+end
+$$;
+
+comment on function currant._answers(uuid, currant._activation[], currant._activation[], uuid[], timestamptz) is
+'One word for each activation that was asked for, in order, after those that are accepted have been applied.';
+
+revoke all on function
+currant._answers(uuid, currant._activation[], currant._activation[], uuid[], timestamptz) from public;
+
+create or replace function currant._advance(worker uuid, given jsonb)
+returns text[]
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _now timestamptz := currant._now();
+    _asked currant._activation[] := currant._read_activations(given, false);
+    _locked uuid[] := currant._lock_workflows(_asked);
+    _accepted currant._activation[] := currant._accept_leased(worker, _asked, _locked);
+begin
+    if _accepted <> '{}' then
+        perform currant._apply_activations(worker, _accepted, '{}', '{}', '{}', 0, _now);
+    end if;
+    return currant._answers(worker, _asked, _accepted, _locked, _now);
+end
+$$;
+
+comment on function currant._advance(uuid, jsonb) is
+'Commits activations under leases: an array of objects as advance_many takes them. Returns one word for each.';
+
+revoke all on function currant._advance(uuid, jsonb) from public;
 
 create or replace function currant.advance(
     worker uuid,
@@ -298,18 +445,20 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform currant._enter_worker(worker);
-    if execution is null or token is null or last_event is null or arrivals is null
-        or jsonb_typeof(commands) is distinct from 'array' or jsonb_typeof(options) is distinct from 'object'
-    then
+    if arrivals is null then
         raise exception using
             errcode = '22023', message = 'an activation is not complete',
-            detail = format('execution %s, token %s, last_event %s', execution, token, last_event),
-            hint = 'none may be null; commands is an array, options an object';
+            detail = 'arrivals is null', hint = 'give an array, empty if nothing has arrived';
     end if;
-    perform currant._check_commands(commands);
-    -- The signals that a run inherits have been measured one by one when they were sent.
-    perform currant._check_size('options', pg_column_size((options - 'unread') #- '{started,signals}'));
-    return currant._advance(worker, execution, token, last_event, arrivals, commands, options);
+    return (currant._advance(
+        worker,
+        jsonb_build_array(
+            jsonb_build_object(
+                'execution', execution, 'token', token, 'last_event', last_event, 'arrivals', arrivals,
+                'commands', commands, 'options', options
+            )
+        )
+    ))[1];
 end
 $$;
 

@@ -10,27 +10,9 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    _activation jsonb;
-    _words text[] := array[]::text[];
 begin
-    foreach _activation in array activations
-    loop
-        _words := _words || currant.advance(
-            worker,
-            (_activation ->> 'execution')::uuid,
-            (_activation ->> 'token')::bigint,
-            (_activation ->> 'last_event')::integer,
-            array(
-                select a.arrival::bigint
-                from jsonb_array_elements_text(_activation -> 'arrivals') with ordinality as a (arrival, n)
-                order by a.n
-            ),
-            _activation -> 'commands',
-            coalesce(_activation -> 'options', '{}')
-        );
-    end loop;
-    return _words;
+    perform currant._enter_worker(worker);
+    return currant._advance(worker, to_jsonb(activations));
 end
 $$;
 

@@ -80,9 +80,15 @@ begin
         perform currant._attach(workflow_id, (command ->> 'number')::integer, _holder, at);
         return;
     end if;
-    perform currant._start_children(workflow_id, e.root_id, e.queue, array[command], at)
-    from currant.executions as e
-    where e.id = _start_keyed_child.workflow_id;
+    perform currant._start_children(
+        array[
+            row(
+                workflow_id, at, null, null, 'child', (command ->> 'number')::integer, command ->> 'name', null,
+                command -> 'payload'
+            )::currant._command
+        ],
+        null, '{}', 0, at
+    );
     update currant.workflows as w
     set open_children = w.open_children + 1
     where w.execution_id = _start_keyed_child.workflow_id;
@@ -98,7 +104,6 @@ create or replace function currant._carry_out(
     workflow_id uuid,
     commands jsonb,
     is_last boolean,
-    event_at timestamptz,
     at timestamptz
 )
 returns void
@@ -111,24 +116,8 @@ declare
     _payload jsonb;
     _id uuid;
     _holder uuid;
-    _keyed integer[] := array(
-        select (c.value ->> 'number')::integer
-        from unnest(currant._to_start(commands, true, is_last)) as c (value)
-    );
+    _keyed integer[] := currant._keyed_to_start(commands, is_last);
 begin
-    if not is_last then
-        insert into currant.delayed (execution_id, kind, number, due_at)
-        select
-            _carry_out.workflow_id, 'timer', (c.value ->> 'number')::integer,
-            greatest(
-                _carry_out.event_at
-                + make_interval(secs => least((c.value -> 'payload' ->> 'seconds')::double precision, 3155760000)),
-                _carry_out.at
-            )
-        from jsonb_array_elements(commands) as c (value)
-        where c.value ->> 'kind' = 'timer';
-    end if;
-
     -- In the order given: of several with one idempotency key the first is to get it.
     for _command in
         select c.value
@@ -188,9 +177,9 @@ begin
 end
 $$;
 
-comment on function currant._carry_out(uuid, jsonb, boolean, timestamptz, timestamptz) is
-'Does what a workflow''s commands say, except creating what needs no idempotency key, and ending it: timers (from the time of the event), attachments, cancels, child workflows with a key, independent executions, signals to others (one to a workflow that has ended goes nowhere). In a run''s last commit no timer and no attachment is made.';
+comment on function currant._carry_out(uuid, jsonb, boolean, timestamptz) is
+'Does what a workflow''s commands say, except what is done for many at once (timers, and creating what needs no idempotency key) and ending it: attachments, cancels, child workflows with a key, independent executions, signals to others (one to a workflow that has ended goes nowhere). In a run''s last commit no attachment is made.';
 
-revoke all on function currant._carry_out(uuid, jsonb, boolean, timestamptz, timestamptz) from public;
+revoke all on function currant._carry_out(uuid, jsonb, boolean, timestamptz) from public;
 
 commit;

@@ -44,11 +44,14 @@ begin
             from (
                 select
                     x.arrival, x.kind, x.number, x.name, x.child_id,
-                    case when o.execution_id is not null then o.result else x.payload end as content
+                    case when o.is_there then o.result else x.payload end as content
                 from currant.inbox as x
-                left join currant.outcomes as o
-                    on x.kind in ('task_completed', 'child_completed', 'attached_completed')
-                    and o.execution_id = x.child_id
+                left join lateral (
+                    select y.result, true as is_there
+                    from currant.outcomes as y
+                    where y.execution_id = x.child_id
+                    limit 1
+                ) as o on x.kind in ('task_completed', 'child_completed', 'attached_completed')
                 where x.workflow_id = _inbox_of.workflow_id
                 order by x.kind <> 'signal_received', x.arrival
                 limit 1000
@@ -100,6 +103,8 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 begin
+    -- Lateral, here as elsewhere: such a sub-select is always one probe of the index. A join that is planned while the
+    -- table is almost empty reads the whole index for it, which under a vacuum that is held back is mostly dead.
     return query
     select
         e.id,
@@ -127,12 +132,27 @@ begin
         case
             when w.first_event > 1 and w.last_event < w.first_event
                 then currant._continued(e.id, w.first_event) -> 'signals'
-        end
+        end,
+        l.command_number
     from unnest(_claimed.ids, _claimed.tokens, _claimed.ranks, _claimed.seqs)
         with ordinality as c (id, token, rank, seq, n)
-    join currant.leases as l on l.execution_id = c.id and l.token = c.token and l.worker_id = _claimed.worker
+    cross join lateral (
+        select x.token, x.attempt, x.claimed_at, x.is_workflow, x.command_number
+        from (
+            select y.token, y.attempt, y.claimed_at, y.is_workflow, y.command_number, y.worker_id
+            from currant.leases as y
+            where y.execution_id = c.id and y.token = c.token
+            limit 1
+        ) as x
+        where x.worker_id = _claimed.worker
+    ) as l
     join currant.executions as e on e.id = c.id
-    left join currant.workflows as w on l.is_workflow and w.execution_id = c.id
+    left join lateral (
+        select x.version, x.first_event, x.last_event, x.last_command
+        from currant.workflows as x
+        where x.execution_id = c.id
+        limit 1
+    ) as w on l.is_workflow
     order by c.n;
 end
 $$;
@@ -177,6 +197,9 @@ declare
     _workflow_tokens bigint[];
     _wanted integer;
     _is_apart boolean := false;
+    _last_rank integer;
+    _most integer;
+    _fresh integer := case when jsonb_typeof(hints -> 'fresh') = 'number' then (hints ->> 'fresh')::integer end;
     _wait double precision := case when jsonb_typeof(hints -> 'wait') = 'number' then (hints ->> 'wait')::double precision end;
 begin
     if queues is null or tasks is null or workflows is null or tasks < 0 or workflows < 0 then
@@ -186,10 +209,16 @@ begin
             hint = 'tasks and workflows are the numbers of free slots, from 0';
     end if;
 
+    if cardinality(queues) > 16 then
+        queues := currant._stocked(queues);
+    end if;
+
     foreach _queue in array queues
     loop
         exit when cardinality(_ids) >= tasks;
-        _taken := currant._take(_queue, false, tasks - cardinality(_ids), hints -> 'marks' -> _queue -> 't');
+        _taken := currant._take(
+            _queue, false, tasks - cardinality(_ids), 2147483647, hints -> 'marks' -> _queue -> 't'
+        );
         _ids := _ids || _taken.ids;
         _attempts := _attempts || _taken.attempts;
         _ranks := _ranks || _taken.ranks;
@@ -239,40 +268,52 @@ begin
             w.id, w.token, w.kind, w.function, w.version, w.queue, w.rank, w.seq, w.attempt, w.max_attempts, w.args,
             w.headers, w.parent_id, w.root_id, w.created_at, _now, w.timeout,
             (select p.details from currant.progress as p where p.execution_id = w.id),
-            null::integer, null::integer, null::jsonb, null::integer, null::jsonb
+            null::integer, null::integer, null::jsonb, null::integer, null::jsonb, w.command_number
         from work as w
         order by w.n;
     end if;
 
-    foreach _queue in array queues
+    -- First those that have begun, if only some of the others are wanted.
+    for _last_rank, _most in
+        select p.last_rank, p.most
+        from (values (0, workflows), (2147483647, least(workflows, coalesce(_fresh, workflows)))) as p (last_rank, most)
+        where p.last_rank > 0 or _fresh < workflows
     loop
-        exit when cardinality(_workflow_ids) >= workflows or _is_apart;
-        -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.
-        for _round in 1 .. 10
+        if _last_rank > 0 then
+            _most := least(workflows, cardinality(_workflow_ids) + _most);
+        end if;
+        foreach _queue in array queues
         loop
-            _wanted := workflows - cardinality(_workflow_ids);
-            _taken := currant._take(_queue, true, _wanted, hints -> 'marks' -> _queue -> 'w');
-            exit when _taken.ids = '{}';
-            -- By itself: in a join that starts with a table it would not be called if that gives nothing.
-            _admitted := currant._admit_workflows(_taken, _workflow_ids);
-            with admitted as (
-                select distinct on (t.id)
-                    t.id, t.rank, t.seq,
-                    (
-                        select w.lost_activations > 0 from currant.workflows as w where w.execution_id = t.id
-                    ) as is_apart
-                from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
-                where t.id = any (_admitted)
-                order by t.id, t.rank, t.seq
-            )
-            select
-                _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
-                _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
-                _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}'),
-                coalesce(bool_or(a.is_apart), false)
-            into _workflow_ids, _workflow_ranks, _workflow_seqs, _is_apart
-            from admitted as a;
-            exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= workflows or _is_apart;
+            exit when cardinality(_workflow_ids) >= _most or _is_apart;
+            -- Wake rows that turn out to be nothing (a thousand children ending leave a thousand) do not fill the claim.
+            for _round in 1 .. 10
+            loop
+                _wanted := _most - cardinality(_workflow_ids);
+                _taken := currant._take(
+                    _queue, true, _wanted, _last_rank, hints -> 'marks' -> _queue -> 'w'
+                );
+                exit when _taken.ids = '{}';
+                -- By itself: in a join that starts with a table it would not be called if that gives nothing.
+                _admitted := currant._admit_workflows(_taken, _workflow_ids);
+                with admitted as (
+                    select distinct on (t.id)
+                        t.id, t.rank, t.seq,
+                        (
+                            select w.lost_activations > 0 from currant.workflows as w where w.execution_id = t.id
+                        ) as is_apart
+                    from unnest(_taken.ids, _taken.ranks, _taken.seqs) as t (id, rank, seq)
+                    where t.id = any (_admitted)
+                    order by t.id, t.rank, t.seq
+                )
+                select
+                    _workflow_ids || coalesce(array_agg(a.id order by a.rank, a.seq), '{}'),
+                    _workflow_ranks || coalesce(array_agg(a.rank order by a.rank, a.seq), '{}'),
+                    _workflow_seqs || coalesce(array_agg(a.seq order by a.rank, a.seq), '{}'),
+                    coalesce(bool_or(a.is_apart), false)
+                into _workflow_ids, _workflow_ranks, _workflow_seqs, _is_apart
+                from admitted as a;
+                exit when cardinality(_taken.ids) < _wanted or cardinality(_workflow_ids) >= _most or _is_apart;
+            end loop;
         end loop;
     end loop;
 
@@ -286,7 +327,9 @@ begin
                 w.execution_id, claim.worker, 1, true, null, null,
                 greatest(_now, w.last_at), _now + interval '60 seconds'
             from unnest(_workflow_ids) with ordinality as t (id, n)
-            join currant.workflows as w on w.execution_id = t.id
+            cross join lateral (
+                select x.execution_id, x.last_at from currant.workflows as x where x.execution_id = t.id limit 1
+            ) as w
             order by t.n
             returning l.execution_id, l.token
         )
@@ -299,18 +342,23 @@ begin
         select c.* from currant._claimed(worker, _workflow_ids, _workflow_tokens, _workflow_ranks, _workflow_seqs) as c;
     end if;
 
-    if _wait > 0 and cardinality(_ids) = 0 and cardinality(_workflow_ids) = 0 then
-        update currant.workers as w
-        set waiting_until = _now + make_interval(secs => least(_wait, 3600))
-        where w.id = claim.worker;
-    elsif _waiting_until is not null and coalesce(_wait, 0) <= 0 then
+    if _wait > 0 then
+        -- Who asks again and again is not written down every time.
+        if cardinality(_ids) = 0 and cardinality(_workflow_ids) = 0
+            and coalesce(_waiting_until, '-infinity') < _now + make_interval(secs => least(_wait, 3600) / 2)
+        then
+            update currant.workers as w
+            set waiting_until = _now + make_interval(secs => least(_wait, 3600))
+            where w.id = claim.worker;
+        end if;
+    elsif _waiting_until is not null then
         update currant.workers as w set waiting_until = null where w.id = claim.worker;
     end if;
 end
 $$;
 
 comment on function currant.claim(uuid, text[], integer, integer, jsonb) is
-'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that. A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
+'Leases work from the queues to a worker: at most as many tasks and workflows as it has free slots for each; a worker that cannot replay workflows leaves that number at 0. Queues are served in the order given, so a worker rotates them; within a queue by priority, then first come first served. What others hold is skipped; it waits only for an earlier call of the same worker that is still in flight. hints (optional, only ever hints): marks says where the last claim began in each queue, {"queue": {"t": [[rank, seq]], "w": [[rank, seq]]}}; wait (seconds) declares that the worker will sleep that long if there is nothing, and wants a notification on channel currant_ready; a call without it withdraws that; fresh is the number of workflows wanted that have not begun (those of a priority over 0 apart). A task whose cancellation was asked for ends here and is not returned. A workflow whose last activation was lost with its worker is returned alone. If the answer is lost, resume returns the leases. Errors: KR002 (register again), KR008, 22023.';
 
 revoke all on function currant.claim(uuid, text[], integer, integer, jsonb) from public;
 grant execute on function currant.claim(uuid, text[], integer, integer, jsonb) to currant_worker, currant_admin;

@@ -4,8 +4,27 @@
 -- requires: delayed
 -- requires: history
 -- requires: attach
+-- requires: types
 
 begin;
+
+create or replace function currant._note_cancel(execution_id uuid, reason text, at timestamptz)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    insert into currant.cancels (execution_id, reason, requested_at)
+    select _note_cancel.execution_id, _note_cancel.reason, _note_cancel.at
+    where not exists (select from currant.cancels as c where c.execution_id = _note_cancel.execution_id);
+end
+$$;
+
+comment on function currant._note_cancel(uuid, text, timestamptz) is
+'Notes that the cancellation of an execution was asked for, unless that is noted already.';
+
+revoke all on function currant._note_cancel(uuid, text, timestamptz) from public;
 
 -- Not begun: the row that would start it is taken out and the execution ends here. Running: the request stays in
 -- cancels, and the worker is told. In between it is found in none of the tables for a moment, or its row is locked
@@ -25,9 +44,7 @@ begin
     if found then
         return _status;
     end if;
-    insert into currant.cancels (execution_id, reason, requested_at)
-    select _cancel_task.execution_id, _cancel_task.reason, _cancel_task.at
-    where not exists (select from currant.cancels as c where c.execution_id = _cancel_task.execution_id);
+    perform currant._note_cancel(execution_id, reason, at);
 
     for _i in 1 .. 3
     loop
@@ -76,85 +93,103 @@ comment on function currant._cancel_task(uuid, text, timestamptz) is
 
 revoke all on function currant._cancel_task(uuid, text, timestamptz) from public;
 
-create or replace function currant._end_alone(
-    execution_id uuid,
-    status text,
-    result jsonb,
-    error jsonb,
-    token bigint,
-    worker_id uuid,
-    at timestamptz
-)
-returns integer
+create or replace function currant._end_alone(ends currant._end[], worker_id uuid, at timestamptz)
+returns table (execution_id uuid, first_open integer)
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
-    _queue text;
-    _rank integer;
-    _first_open integer;
-    _has_attached boolean;
-    _started_at timestamptz;
+    _gone currant.workflows[];
+    _ids uuid[];
+    _attached uuid;
 begin
-    delete from currant.workflows as w
-    where w.execution_id = _end_alone.execution_id
-    returning
-        w.queue, w.rank, case when w.open_tasks + w.open_children > 0 then w.first_command end, w.has_attached
-    into _queue, _rank, _first_open, _has_attached;
+    with gone as (
+        delete from currant.workflows as w
+        where w.ctid = any (array(
+            select x.place
+            from unnest(ends) as n
+            cross join lateral (
+                select y.ctid as place from currant.workflows as y where y.execution_id = n.execution_id limit 1
+            ) as x
+        ))
+        returning w as workflow
+    )
+    select array_agg(g.workflow) into _gone from gone as g;
     -- A caller that ends several may meet one that has ended with its parent.
-    if not found then
-        return null;
+    if _gone is null then
+        return;
     end if;
+    _ids := array(select g.execution_id from unnest(_gone) as g);
+
     delete from currant.delayed as d
     where d.ctid = any (array(
         select c.ctid from currant.delayed as c
         -- Of an end by force that met a lock, what is under the workflow is still to come.
-        where c.execution_id = _end_alone.execution_id and c.kind <> 'force'
+        where c.execution_id = any (_ids) and c.kind <> 'force'
         for update skip locked
     ));
-    if _has_attached then
-        perform currant._detach(execution_id, null);
-    end if;
+    for _attached in select g.execution_id from unnest(_gone) as g where g.has_attached
+    loop
+        perform currant._detach(_attached, null);
+    end loop;
     delete from currant.ready as r
     where r.ctid = any (array(
         select c.ctid from currant.ready as c
-        where c.execution_id = _end_alone.execution_id
+        where c.execution_id = any (_ids)
         for update skip locked
     ));
     -- After ready: what arrives in between keeps its wake row, and the claim that meets it removes both.
     -- Signals that were never read stay, to be seen.
     delete from currant.inbox as i
-    where i.workflow_id = _end_alone.execution_id and i.kind <> 'signal_received';
+    where i.workflow_id = any (_ids) and i.kind <> 'signal_received';
     -- Those that would have started the workflow may be given to a new one, by the claim that meets this wake row.
     insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-    select _end_alone.execution_id, _queue, _rank, 0, true
-    where exists (
-        select from currant.inbox as i
-        where i.workflow_id = _end_alone.execution_id and i.restart is not null
+    select g.execution_id, g.queue, g.rank, 0, true
+    from unnest(_gone) as g
+    where (
+        select true from currant.inbox as i
+        where i.workflow_id = g.execution_id and i.restart is not null
+        limit 1
     );
-    select h.at into _started_at
-    from currant.history_entries as h
-    where h.workflow_id = _end_alone.execution_id and h.event = 1 and h.position = 0;
 
     insert into currant.outcomes (
         execution_id, status, result, error, attempt, token, worker_id, started_at, finished_at
-    ) values (
-        _end_alone.execution_id, _end_alone.status, _end_alone.result, _end_alone.error, 1,
-        _end_alone.token, _end_alone.worker_id, _started_at, _end_alone.at
-    );
-    perform currant._tell_end(e.parent_id, e.command_number, e.id, 'child', at)
-    from currant.executions as e
-    where e.id = _end_alone.execution_id and e.parent_id is not null;
+    )
+    select
+        n.execution_id, n.status, n.result, n.error, 1, n.token, _end_alone.worker_id,
+        (
+            select h.at from currant.history_entries as h
+            where h.workflow_id = n.execution_id and h.event = 1 and h.position = 0
+        ),
+        _end_alone.at
+    from unnest(ends) as n
+    where n.execution_id = any (_ids)
+    order by n.execution_id;
+    -- Looked up one by one, or a plan may read the index of all that ever had a parent.
+    perform currant._tell_end(e.parent_id, e.command_number, u.id, 'child', _end_alone.at)
+    from unnest(_ids) as u (id)
+    cross join lateral (
+        select x.parent_id, x.command_number from currant.executions as x where x.id = u.id limit 1
+    ) as e
+    where e.parent_id is not null;
 
-    return _first_open;
+    return query
+    select g.execution_id, g.first_command
+    from unnest(_gone) as g
+    where g.open_tasks + g.open_children > 0;
 end
 $$;
 
-comment on function currant._end_alone(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) is
-'Ends a workflow whose row the caller has locked, and tells its parent. Does nothing if it has ended before. Returns the number from which on its commands may have tasks or children open, null if none has.';
+comment on function currant._end_alone(currant._end[], uuid, timestamptz) is
+'Ends workflows whose rows the caller has locked, and tells their parents. One that has ended before is left alone. Returns those whose commands may have tasks or children open, and the number from which on.';
 
-revoke all on function currant._end_alone(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) from public;
+revoke all on function currant._end_alone(currant._end[], uuid, timestamptz) from public;
 
 -- One generation after the other, since the server's stack would not hold many. A child that is running, or that
 -- somebody has locked just now, is asked, and ends its own when it ends. The functions that end or ask are created
@@ -214,32 +249,37 @@ comment on function currant._cancel_children(uuid[], integer, text, timestamptz)
 
 revoke all on function currant._cancel_children(uuid[], integer, text, timestamptz) from public;
 
-create or replace function currant._end_workflow(
-    execution_id uuid,
-    status text,
-    result jsonb,
-    error jsonb,
-    token bigint,
-    worker_id uuid,
-    at timestamptz
-)
+create or replace function currant._end_workflows(ends currant._end[], worker_id uuid, at timestamptz)
 returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    _first_open integer := currant._end_alone(execution_id, status, result, error, token, worker_id, at);
 begin
-    if _first_open is not null then
-        perform currant._cancel_children(array[execution_id], _first_open, 'the workflow has ended', at);
-    end if;
+    perform currant._cancel_children(array[o.execution_id], o.first_open, 'the workflow has ended', at)
+    from currant._end_alone(ends, worker_id, at) as o;
 end
 $$;
 
-comment on function currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) is
-'Ends a workflow whose row the caller has locked, tells its parent, and cancels what it still has open, except what is to outlive it. Does nothing if it has ended before.';
+comment on function currant._end_workflows(currant._end[], uuid, timestamptz) is
+'Ends workflows whose rows the caller has locked, tells their parents, and cancels what they still have open, except what is to outlive them. One that has ended before is left alone.';
 
-revoke all on function currant._end_workflow(uuid, text, jsonb, jsonb, bigint, uuid, timestamptz) from public;
+revoke all on function currant._end_workflows(currant._end[], uuid, timestamptz) from public;
+
+create or replace function currant._end_workflow(execution_id uuid, status text, error jsonb, at timestamptz)
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform currant._end_workflows(array[row(execution_id, status, null, error, null)::currant._end], null, at);
+end
+$$;
+
+comment on function currant._end_workflow(uuid, text, jsonb, timestamptz) is
+'Ends one workflow, whose row the caller has locked, for a reason that is not its own.';
+
+revoke all on function currant._end_workflow(uuid, text, jsonb, timestamptz) from public;
 
 commit;

@@ -82,7 +82,8 @@ left join lateral (
     select x.kind, x.due_at, x.attempt, x.reason
     from currant.delayed as x
     where x.execution_id = e.id and x.kind not in ('deadline', 'wake', 'attach', 'force')
-    order by x.due_at
+    -- Not by the index on due_at, which would be read for all executions.
+    order by x.due_at + interval '0'
     limit 1
 ) as d on true;
 

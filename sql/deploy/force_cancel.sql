@@ -14,9 +14,7 @@ volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    insert into currant.cancels (execution_id, reason, requested_at)
-    select _force_later.execution, _force_later.reason, _force_later.at
-    where not exists (select from currant.cancels as c where c.execution_id = _force_later.execution);
+    perform currant._note_cancel(execution, reason, at);
     insert into currant.delayed (execution_id, kind, number, due_at, attempt, reason)
     values (
         _force_later.execution, 'force',
@@ -100,11 +98,9 @@ begin
     if found then
         perform pg_notify('currant_cancel', _worker::text);
     end if;
-    insert into currant.cancels (execution_id, reason, requested_at)
-    select _force_workflow.execution, _force_workflow.reason, _force_workflow.at
-    where not exists (select from currant.cancels as c where c.execution_id = _force_workflow.execution);
+    perform currant._note_cancel(execution, reason, at);
     perform currant._end_workflow(
-        execution, 'cancelled', null, currant._cancelled_error(reason), null, null, at
+        execution, 'cancelled', currant._cancelled_error(reason), at
     );
     return true;
 end

@@ -53,26 +53,34 @@ begin
         select max(pg_column_size(d.value)) into _bytes from unnest(details) as d (value);
         perform currant._check_size('heartbeat details', _bytes);
         insert into currant.progress as p (execution_id, details, reported_at)
-        select l.execution_id, t.details, _now
+        select t.execution_id, t.details, _now
         from unnest(executions, tokens, heartbeat.details) as t (execution_id, token, details)
-        join currant.leases as l
-            on l.execution_id = t.execution_id and l.token = t.token and l.worker_id = heartbeat.worker
-        where t.details is not null
-        order by l.execution_id
+        where
+            t.details is not null
+            and (
+                select l.worker_id from currant.leases as l
+                where l.execution_id = t.execution_id and l.token = t.token
+                limit 1
+            ) = heartbeat.worker
+        order by t.execution_id
         on conflict on constraint progress_pkey do update
         set details = excluded.details, reported_at = excluded.reported_at;
     end if;
 
     return query
-    select t.execution_id, t.token, case when l.token is null then 'lost' else 'cancel' end
+    select t.execution_id, t.token, case when l.worker_id = heartbeat.worker then 'cancel' else 'lost' end
     from unnest(executions, tokens) as t (execution_id, token)
-    left join currant.leases as l
-        on l.execution_id = t.execution_id and l.token = t.token and l.worker_id = heartbeat.worker
+    left join lateral (
+        select x.worker_id, x.is_workflow
+        from currant.leases as x
+        where x.execution_id = t.execution_id and x.token = t.token
+        limit 1
+    ) as l on true
     where
-        l.token is null
+        l.worker_id is distinct from heartbeat.worker
         or (
             not l.is_workflow
-            and exists (select from currant.cancels as c where c.execution_id = t.execution_id)
+            and (select true from currant.cancels as c where c.execution_id = t.execution_id limit 1)
         );
 end
 $$;

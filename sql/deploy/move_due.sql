@@ -53,9 +53,9 @@ begin
     end if;
     if _left <= interval '0' then
         perform currant._end_workflow(
-            execution_id, 'failed', null,
+            execution_id, 'failed',
             jsonb_build_object('type', 'Timeout', 'message', format('the workflow ran out of its time, %s', _timeout), 'enforced', true),
-            null, null, at
+            at
         );
     elsif _is_active then
         insert into currant.delayed (execution_id, kind, due_at)
@@ -86,6 +86,8 @@ volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 as $$
 declare
@@ -124,14 +126,18 @@ begin
         d.attempt, e.kind = 'workflow'
     from unnest(_ids, _kinds, _attempts) with ordinality as d (id, kind, attempt, n)
     join currant.executions as e on e.id = d.id
-    left join currant.workflows as w on e.kind = 'workflow' and w.execution_id = e.id
+    left join lateral (
+        select x.last_event from currant.workflows as x where x.execution_id = d.id limit 1
+    ) as w on e.kind = 'workflow'
     where d.kind in ('start', 'retry', 'release', 'blocked', 'wake')
     order by d.n;
 
     with fired as (
         select w.execution_id, w.queue, w.rank, d.number, d.n
         from unnest(_ids, _kinds, _numbers) with ordinality as d (id, kind, number, n)
-        join currant.workflows as w on w.execution_id = d.id
+        cross join lateral (
+            select x.execution_id, x.queue, x.rank from currant.workflows as x where x.execution_id = d.id limit 1
+        ) as w
         where d.kind = 'timer'
     ),
     told as (

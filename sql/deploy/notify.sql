@@ -97,12 +97,25 @@ begin
         return null;
     end if;
 
-    perform pg_notify('currant_ended', w.execution_id::text)
-    from (
-        select distinct x.execution_id
-        from currant.watchers as x
-        where x.execution_id = any (_watched) and x.workflow_id is null
-    ) as w;
+    -- "offset 0" keeps the condition on workflow_id from choosing an index that has it and not the execution.
+    perform pg_notify('currant_ended', u.id::text)
+    from unnest(_watched) as u (id)
+    where (
+        select true
+        from (select x.workflow_id from currant.watchers as x where x.execution_id = u.id offset 0) as w
+        where w.workflow_id is null
+        limit 1
+    );
+    if not exists (
+        select
+        from unnest(_watched) as u (id)
+        cross join lateral (
+            select x.workflow_id from currant.watchers as x where x.execution_id = u.id offset 0
+        ) as w
+        where w.workflow_id is not null
+    ) then
+        return null;
+    end if;
     -- Told without a lock on the row: whoever holds it to take the attachment back may still be undone, and an event
     -- that comes too late is ignored.
     with attached as (
@@ -111,14 +124,16 @@ begin
             'attached' || case when n.status = 'completed' then '_completed' else '_failed' end as kind,
             n.error || jsonb_build_object('status', n.status, 'attempts', n.attempt) as payload
         from new_rows as n
-        join currant.watchers as x on x.execution_id = n.execution_id and x.workflow_id is not null
+        cross join lateral (
+            select y.workflow_id, y.number from currant.watchers as y where y.execution_id = n.execution_id offset 0
+        ) as x
         cross join lateral (
             select y.execution_id, y.queue, y.rank
             from currant.workflows as y
             where y.execution_id = x.workflow_id
             limit 1
         ) as w
-        where n.execution_id = any (_watched)
+        where n.execution_id = any (_watched) and x.workflow_id is not null
     ),
     told as (
         insert into currant.inbox (workflow_id, kind, number, payload, child_id, arrived_at)
@@ -132,9 +147,13 @@ begin
     delete from currant.watchers as w
     where w.ctid = any (array(
         select x.ctid
-        from currant.watchers as x
-        where x.execution_id = any (_watched) and x.workflow_id is not null
-        for update skip locked
+        from unnest(_watched) as u (id)
+        cross join lateral (
+            select y.ctid, y.workflow_id from currant.watchers as y where y.execution_id = u.id offset 0
+        ) as w
+        join currant.watchers as x on x.ctid = w.ctid
+        where w.workflow_id is not null
+        for update of x skip locked
     ));
     return null;
 end

@@ -1,98 +1,165 @@
 -- Deploy currant:record_history to pg
 -- requires: history
 -- requires: inbox
+-- requires: types
+-- requires: leases
 
 begin;
 
-create or replace function currant._record_events(
-    workflow_id uuid,
-    last_event integer,
-    arrivals bigint[],
-    at timestamptz
-)
-returns integer[]
+create or replace function currant._record_beginnings(activations currant._activation[])
+returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    insert into currant.history_entries (workflow_id, event, position, kind, payload, at)
+    select a.execution, a.loaded + 1, 0, 'started', a.options -> 'started', a.at
+    from unnest(_record_beginnings.activations) as a
+    where a.begins;
+end
+$$;
+
+comment on function currant._record_beginnings(currant._activation[]) is
+'Writes the first event of those runs that begin with the given activations.';
+
+revoke all on function currant._record_beginnings(currant._activation[]) from public;
+
+create or replace function currant._record_arrivals(
+    activations currant._activation[],
+    out places integer[],
+    out ended_tasks integer[],
+    out ended_children integer[]
+)
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
+    _wanted integer;
     _taken integer;
-    _ended integer[];
 begin
     with applied as (
         delete from currant.inbox as i
-        where i.workflow_id = _record_events.workflow_id and i.arrival = any (_record_events.arrivals)
-        returning i.arrival, i.kind, i.number, i.name, i.payload, i.child_id, i.arrived_at, i.restart
+        using unnest(activations) as a
+        where i.workflow_id = a.execution and i.arrival = any (a.arrivals)
+        returning
+            a.n, a.loaded + a.begins::integer + array_position(a.arrivals, i.arrival) as event, a.at,
+            i.workflow_id, i.arrival, i.kind, i.number, i.name, i.payload, i.child_id, i.arrived_at, i.restart
     ),
     stored as (
         insert into currant.history_entries (
             workflow_id, event, position, kind, number, name, payload, child_id, at, restart
         )
         select
-            _record_events.workflow_id, _record_events.last_event + t.n, 0, a.kind, a.number, a.name, a.payload,
-            a.child_id, _record_events.at,
-            a.restart || jsonb_build_object('arrival', a.arrival, 'arrived_at', a.arrived_at)
-        from unnest(arrivals) with ordinality as t (arrival, n)
-        join applied as a on a.arrival = t.arrival
+            x.workflow_id, x.event, 0, x.kind, x.number, x.name, x.payload, x.child_id, x.at,
+            x.restart || jsonb_build_object('arrival', x.arrival, 'arrived_at', x.arrived_at)
+        from applied as x
+    ),
+    counted as (
+        select
+            x.n,
+            count(*) as events,
+            count(*) filter (where x.kind in ('task_completed', 'task_failed')) as tasks,
+            count(*) filter (where x.kind in ('child_completed', 'child_failed')) as children
+        from applied as x
+        group by x.n
     )
-    select
-        count(*),
-        array[
-            count(*) filter (where a.kind in ('task_completed', 'task_failed')),
-            count(*) filter (where a.kind in ('child_completed', 'child_failed'))
-        ]
-    into _taken, _ended
-    from applied as a;
-    if _taken <> cardinality(arrivals) then
+    select array_agg(c.n), array_agg(c.tasks), array_agg(c.children), coalesce(sum(c.events), 0)
+    into places, ended_tasks, ended_children, _taken
+    from counted as c;
+    select coalesce(sum(cardinality(a.arrivals)), 0) into _wanted from unnest(activations) as a;
+    if _taken <> _wanted then
         raise exception using
             errcode = '22023', message = 'arrivals are not all in the inbox',
-            detail = format('workflow %s: %s of %s found', workflow_id, _taken, cardinality(arrivals)),
+            detail = format('%s of %s found', _taken, _wanted),
             hint = 'give each arrival of the claimed inbox once';
     end if;
-    return _ended;
 end
 $$;
 
-comment on function currant._record_events(uuid, integer, bigint[], timestamptz) is
-'Moves events of a workflow from its inbox to its history, after last_event, in the given order. Returns how many of them were ends of its tasks, and of its child workflows. Errors: 22023.';
+comment on function currant._record_arrivals(currant._activation[]) is
+'Moves events of workflows from their inboxes to their histories, in the order of each activation''s arrivals. Returns how many of them were ends of tasks, and of child workflows, of the activations in those places. Errors: 22023.';
 
-revoke all on function currant._record_events(uuid, integer, bigint[], timestamptz) from public;
+revoke all on function currant._record_arrivals(currant._activation[]) from public;
 
-create or replace function currant._record_commands(workflow_id uuid, commands jsonb, at timestamptz)
+create or replace function currant._record_ends(
+    activations currant._activation[],
+    ended currant.leases[],
+    tokens bigint[]
+)
 returns void
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    insert into currant.history_entries (workflow_id, event, position, kind, number, child_id, at)
+    select l.parent_id, t.event, 0, 'task_completed', l.command_number, l.execution_id, t.at
+    from (
+        select
+            _record_ends.ended[array_position(_record_ends.tokens, x.token)] as lease,
+            a.loaded + a.begins::integer + cardinality(a.arrivals) + x.n as event,
+            a.at
+        from unnest(_record_ends.activations) as a
+        cross join lateral unnest(a.ended) with ordinality as x (token, n)
+        offset 0
+    ) as t
+    cross join lateral (select (t.lease).*) as l;
+end
+$$;
+
+comment on function currant._record_ends(currant._activation[], currant.leases[], bigint[]) is
+'Writes the completions that activations answer into the histories: those of tasks under the given leases, whose tokens come in the same order.';
+
+revoke all on function currant._record_ends(currant._activation[], currant.leases[], bigint[]) from public;
+
+create or replace function currant._record_commands(commands currant._command[])
+returns void
+language plpgsql
+volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 begin
     insert into currant.history_entries (
         workflow_id, event, position, kind, number, name, payload, child_id, source, at
     )
     select
-        _record_commands.workflow_id,
-        (c.value ->> 'event')::integer,
-        row_number() over (partition by (c.value ->> 'event')::integer order by c.n),
-        c.value ->> 'kind',
-        (c.value ->> 'number')::integer,
-        c.value ->> 'name',
+        c.workflow_id,
+        c.event,
+        row_number() over (partition by c.workflow_id, c.event order by c.n),
+        c.kind,
+        c.number,
+        c.name,
         case
-            when c.value ->> 'kind' in ('task', 'child', 'queue') then c.value -> 'payload' -> 'options'
-            when c.value ->> 'kind' = 'complete' then null
-            else nullif(c.value -> 'payload', 'null')
+            when c.kind in ('task', 'child', 'queue') then c.payload -> 'options'
+            when c.kind = 'complete' then null
+            else nullif(c.payload, 'null')
         end,
         case
-            when c.value ->> 'kind' in ('task', 'child', 'queue') then (c.value -> 'payload' ->> 'id')::uuid
-            when c.value ->> 'kind' = 'attach' then (c.value -> 'payload' ->> 'execution')::uuid
+            when c.kind in ('task', 'child', 'queue') then (c.payload ->> 'id')::uuid
+            when c.kind = 'attach' then (c.payload ->> 'execution')::uuid
         end,
-        c.value ->> 'source',
-        _record_commands.at
-    from jsonb_array_elements(commands) with ordinality as c (value, n);
+        c.source,
+        c.at
+    from unnest(_record_commands.commands) as c;
 end
 $$;
 
-comment on function currant._record_commands(uuid, jsonb, timestamptz) is
-'Writes commands into the history of a workflow, behind the events that they name. Arguments are not copied: they are in executions.';
+comment on function currant._record_commands(currant._command[]) is
+'Writes commands into the histories of their workflows, behind the events that they name. Arguments are not copied: they are in executions.';
 
-revoke all on function currant._record_commands(uuid, jsonb, timestamptz) from public;
+revoke all on function currant._record_commands(currant._command[]) from public;
 
 commit;

@@ -14,6 +14,10 @@ language plpgsql
 volatile
 security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set jit = off
 as $$
 declare
     _now timestamptz := currant._now();
@@ -104,7 +108,9 @@ begin
         where d.ctid = any (array(
             select c.ctid
             from currant.delayed as c
-            join currant.executions as e on e.id = c.execution_id
+            cross join lateral (
+                select x.function from currant.executions as x where x.id = c.execution_id limit 1
+            ) as e
             where c.kind in ('release', 'blocked') and e.function = any (_names)
             limit 1000
             for update of c skip locked

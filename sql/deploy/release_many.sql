@@ -33,7 +33,7 @@ begin
         where i.workflow_id = _block_workflow.execution_id and i.kind = 'cancel_requested'
     ) then
         perform currant._end_workflow(
-            execution_id, 'cancelled', null,
+            execution_id, 'cancelled',
             currant._cancelled_error(
                 (
                     select c.reason from currant.cancels as c
@@ -41,7 +41,7 @@ begin
                     limit 1
                 )
             ),
-            null, null, at
+            at
         );
         return;
     end if;

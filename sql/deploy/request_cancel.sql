@@ -46,7 +46,7 @@ begin
         perform from currant.workflows as w where w.execution_id = _end_idle.execution for update skip locked;
         if found and currant._is_idle(execution) then
             perform currant._end_alone(
-                execution, 'cancelled', null, currant._cancelled_error(reason), null, null, at
+                array[row(execution, 'cancelled', null, currant._cancelled_error(reason), null)::currant._end], null, at
             );
             return true;
         end if;

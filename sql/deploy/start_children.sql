@@ -4,95 +4,180 @@
 -- requires: ready
 -- requires: delayed
 -- requires: policy
--- requires: payload
+-- requires: types
+-- requires: leases
 
 begin;
 
-create or replace function currant._to_start(commands jsonb, is_keyed boolean, is_last boolean)
-returns jsonb[]
+create or replace function currant._keyed_to_start(commands jsonb, is_last boolean)
+returns integer[]
 language plpgsql
 immutable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    _cancelled jsonb[] := array(
-        select c.value -> 'number' from jsonb_array_elements(commands) as c (value) where c.value ->> 'kind' = 'cancel'
-    );
 begin
     return array(
-        select c.value
-        from jsonb_array_elements(commands) with ordinality as c (value, n)
+        select (c.value ->> 'number')::integer
+        from jsonb_array_elements(commands) as c (value)
         where
-            c.value ->> 'kind' in ('task', 'child')
-            and (c.value -> 'payload' -> 'options' ->> 'key' is not null and c.value ->> 'kind' = 'child') = is_keyed
-            -- Created and cancelled in the same commit: both are in the history, and nothing is run.
-            and c.value -> 'number' <> all (_cancelled)
+            c.value ->> 'kind' = 'child'
+            and c.value -> 'payload' -> 'options' ->> 'key' is not null
+            and not exists (
+                select from jsonb_array_elements(commands) as x (value)
+                where x.value ->> 'kind' = 'cancel' and x.value -> 'number' = c.value -> 'number'
+            )
             and (not is_last or c.value -> 'payload' -> 'options' ->> 'on_parent_end' = 'abandon')
-        order by c.n
     );
 end
 $$;
 
-comment on function currant._to_start(jsonb, boolean, boolean) is
-'Those of a commit''s commands that ask for tasks and child workflows that are to be made, with or without an idempotency key: what the same commit cancels is not, and of a run''s last commit only what is to outlive it.';
+comment on function currant._keyed_to_start(jsonb, boolean) is
+'The numbers of those of a commit''s commands that ask for child workflows with an idempotency key and are to be made: what the same commit cancels is not, and of a run''s last commit only what is to outlive it.';
 
-revoke all on function currant._to_start(jsonb, boolean, boolean) from public;
+revoke all on function currant._keyed_to_start(jsonb, boolean) from public;
+
+create or replace function currant._to_start(commands currant._command[], ending uuid[])
+returns currant._command[]
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    _cancelled text[] := array(
+        select c.workflow_id::text || c.number::text from unnest(commands) as c where c.kind = 'cancel'
+    );
+begin
+    return array(
+        select c
+        from unnest(_to_start.commands) as c
+        where
+            (c.kind = 'task' or (c.kind = 'child' and c.payload -> 'options' ->> 'key' is null))
+            -- Created and cancelled in the same commit: both are in the history, and nothing is run.
+            and (_cancelled = '{}' or c.workflow_id::text || c.number::text <> all (_cancelled))
+            and (c.workflow_id <> all (ending) or c.payload -> 'options' ->> 'on_parent_end' = 'abandon')
+    );
+end
+$$;
+
+comment on function currant._to_start(currant._command[], uuid[]) is
+'Those of several workflows'' commands that ask for tasks and child workflows, without an idempotency key, that are to be made: what the same commit cancels is not, and of workflows that are ending only what is to outlive them.';
+
+revoke all on function currant._to_start(currant._command[], uuid[]) from public;
+
+create or replace function currant._policy_of_child(kind text, function text, options jsonb, fallback_queue text)
+returns currant._policy
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform currant._check_options(
+        options,
+        currant._enqueue_options(
+            case when kind = 'child' then array['key', 'key_scope', 'on_parent_end'] else array[]::text[] end
+        )
+    );
+    return currant._policy(
+        function, case when kind = 'child' then options || '{"kind": "workflow"}' else options end, fallback_queue
+    );
+end
+$$;
+
+comment on function currant._policy_of_child(text, text, jsonb, text) is
+'What a task or child of a workflow is to be run with. Errors: 22023, KR001.';
+
+revoke all on function currant._policy_of_child(text, text, jsonb, text) from public;
+
+-- The steps of workflows mostly have the same options as their neighbours, and to find out what those mean costs more
+-- than everything else, so it is done once for all that are alike.
+create or replace function currant._resolve_children(children currant._command[])
+returns table (place bigint, child currant._command, policy currant._policy, root_id uuid)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+begin
+    return query
+    with wanted as materialized (
+        select
+            row_number() over () as place, c as child,
+            coalesce(nullif(c.payload -> 'options', 'null'), '{}') as options,
+            p.queue, p.root_id
+        from unnest(children) as c
+        cross join lateral (
+            select e.queue, e.root_id from currant.executions as e where e.id = c.workflow_id limit 1
+        ) as p
+    ),
+    resolved as materialized (
+        select
+            d.kind, d.name, d.options, d.queue,
+            currant._policy_of_child(d.kind, d.name, d.options, d.queue) as policy
+        from (
+            select distinct (w.child).kind, (w.child).name, w.options, w.queue
+            from wanted as w
+        ) as d
+    )
+    select w.place, w.child, r.policy, w.root_id
+    from wanted as w
+    join resolved as r
+        on r.kind = (w.child).kind and r.name is not distinct from (w.child).name
+        and r.options = w.options and r.queue = w.queue;
+end
+$$;
+
+comment on function currant._resolve_children(currant._command[]) is
+'Commands that ask for tasks and child workflows, in the order given, with what each is to be run with; those that name and declare no queue go to their workflow''s. Errors: 22023, KR001.';
+
+revoke all on function currant._resolve_children(currant._command[]) from public;
 
 create or replace function currant._start_children(
-    workflow_id uuid,
-    root_id uuid,
-    queue text,
-    commands jsonb[],
+    children currant._command[],
+    worker uuid,
+    queues text[],
+    slots integer,
     at timestamptz
 )
-returns integer[]
+returns currant.leases[]
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
-    _arguments bigint;
-    _options bigint;
-    _started integer[];
+    _made record;
+    _leased currant.leases[] := array[]::currant.leases[];
 begin
-    if commands = '{}' then
-        return array[0, 0];
-    end if;
-    select max(pg_column_size(c.value -> 'payload' -> 'args')), max(pg_column_size(c.value -> 'payload' -> 'options'))
-    into _arguments, _options
-    from unnest(commands) as c (value);
-    perform currant._check_size('arguments', _arguments);
-    perform currant._check_size('options', _options);
-    perform currant._check_options(
-        coalesce(c.value -> 'payload' -> 'options', '{}'),
-        currant._enqueue_options(
-            case
-                when c.value ->> 'kind' = 'child' then array['key', 'key_scope', 'on_parent_end']
-                else array[]::text[]
-            end
-        )
-    )
-    from unnest(commands) as c (value);
-
-    with wanted as materialized (
+    with resolved as materialized (
         select
-            (c.value ->> 'number')::integer as number,
-            case when c.value ->> 'kind' = 'child' then 'workflow' else 'task' end as kind,
-            c.value ->> 'name' as function,
-            (c.value -> 'payload' ->> 'id')::uuid as id,
-            coalesce(c.value -> 'payload' -> 'args', '{}') as args,
-            c.value -> 'payload' -> 'options' ->> 'key' as key,
-            coalesce(c.value -> 'payload' -> 'options' ->> 'on_parent_end', 'cancel') as on_parent_end,
-            currant._policy(
-                c.value ->> 'name',
-                case
-                    when c.value ->> 'kind' = 'child'
-                        then coalesce(c.value -> 'payload' -> 'options', '{}') || '{"kind": "workflow"}'
-                    else coalesce(c.value -> 'payload' -> 'options', '{}')
-                end,
-                _start_children.queue
-            ) as policy
-        from unnest(commands) as c (value)
+            (r.child).workflow_id, (r.child).number, (r.child).name, (r.child).payload, (r.policy).version,
+            (r.policy).queue, (r.policy).priority, (r.policy).max_attempts, (r.policy).timeout,
+            (r.policy).retry_delay, (r.policy).retry_backoff, (r.policy).retry_max_delay, (r.policy).headers,
+            (r.policy).due_at, r.place, r.root_id, ((r.child).payload ->> 'id')::uuid as id,
+            (r.child).kind = 'child' as is_workflow,
+            coalesce((r.policy).due_at > _start_children.at, false) as is_later,
+            (r.child).kind = 'task' and (r.policy).queue = any (_start_children.queues)
+            and coalesce((r.policy).due_at <= _start_children.at, true) as may_be_direct
+        from currant._resolve_children(children) as r
+        order by r.place
+    ),
+    wanted as materialized (
+        select
+            r.*,
+            r.may_be_direct
+            and row_number() over (
+                partition by r.may_be_direct order by r.priority desc, r.place
+            ) <= _start_children.slots as is_direct
+        from resolved as r
     ),
     created as (
         insert into currant.executions (
@@ -101,43 +186,64 @@ begin
             on_parent_end
         )
         select
-            w.id, w.kind, w.function, (w.policy).version, (w.policy).queue, (w.policy).priority, w.args,
-            (w.policy).max_attempts, (w.policy).timeout, (w.policy).retry_delay, (w.policy).retry_backoff,
-            (w.policy).retry_max_delay, _start_children.workflow_id, w.number, _start_children.root_id,
-            w.key, (w.policy).headers, _start_children.at, w.on_parent_end
+            w.id, case when w.is_workflow then 'workflow' else 'task' end, w.name, w.version, w.queue, w.priority,
+            coalesce(w.payload -> 'args', '{}'), w.max_attempts, w.timeout, w.retry_delay, w.retry_backoff,
+            w.retry_max_delay, w.workflow_id, w.number, w.root_id, w.payload -> 'options' ->> 'key', w.headers,
+            _start_children.at, coalesce(w.payload -> 'options' ->> 'on_parent_end', 'cancel')
         from wanted as w
-        order by w.number
-    ),
-    begun as (
-        insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at)
-        select
-            w.id, (w.policy).queue, -2 * (w.policy).priority, (w.policy).timeout, (w.policy).version,
-            _start_children.at
-        from wanted as w
-        where w.kind = 'workflow'
-    ),
-    later as (
-        insert into currant.delayed (execution_id, kind, due_at)
-        select w.id, 'start', (w.policy).due_at
-        from wanted as w
-        where (w.policy).due_at > _start_children.at
-    ),
-    now as (
-        insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
-        select w.id, (w.policy).queue, -2 * (w.policy).priority, 1, w.kind = 'workflow'
-        from wanted as w
-        where (w.policy).due_at is null or (w.policy).due_at <= _start_children.at
-        order by w.number
     )
-    select array[count(*) filter (where w.kind = 'task'), count(*) filter (where w.kind = 'workflow')] into _started
-    from wanted as w;
-    return _started;
+    select
+        array_agg(w.id) filter (where w.is_direct) as direct,
+        array_agg(w.workflow_id) filter (where w.is_direct) as parents,
+        array_agg(w.number) filter (where w.is_direct) as numbers,
+        array_agg(w.timeout) filter (where w.is_direct) as timeouts,
+        array_agg(w.id) filter (where w.is_workflow) as workflows,
+        array_agg(w.id) filter (where w.is_later) as later,
+        array_agg(w.due_at) filter (where w.is_later) as due_at,
+        array_agg(w.id) filter (where not w.is_later and not w.is_direct) as ready
+    into _made
+    from (select x.* from wanted as x order by x.place) as w;
+
+    if _made.direct is not null then
+        with leased as (
+            insert into currant.leases as l (
+                execution_id, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at, deadline_at
+            )
+            select
+                t.id, _start_children.worker, 1, false, t.parent_id, t.number, _start_children.at,
+                _start_children.at + t.timeout
+            from unnest(_made.direct, _made.parents, _made.numbers, _made.timeouts) as t (id, parent_id, number, timeout)
+            returning l as lease
+        )
+        select array_agg(l.lease) into _leased from leased as l;
+    end if;
+    if _made.workflows is not null then
+        insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at)
+        select e.id, e.queue, -2 * e.priority, e.timeout, e.version, _start_children.at
+        from currant.executions as e
+        where e.id = any (_made.workflows);
+    end if;
+    if _made.later is not null then
+        insert into currant.delayed (execution_id, kind, due_at)
+        select t.id, 'start', t.due_at
+        from unnest(_made.later, _made.due_at) as t (id, due_at);
+    end if;
+    if _made.ready is not null then
+        insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+        select t.id, e.queue, -2 * e.priority, 1, e.kind = 'workflow'
+        from unnest(_made.ready) with ordinality as t (id, n)
+        cross join lateral (
+            select x.queue, x.priority, x.kind from currant.executions as x where x.id = t.id limit 1
+        ) as e
+        order by t.n;
+    end if;
+    return _leased;
 end
 $$;
 
-comment on function currant._start_children(uuid, uuid, text, jsonb[], timestamptz) is
-'Creates the tasks and child workflows that the given commands of a workflow ask for, in the order of their numbers; those that name and declare no queue go to the given one, the workflow''s. Returns how many tasks and how many workflows.';
+comment on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) is
+'Creates the tasks and child workflows that the given commands ask for, in that order. Up to slots tasks in the given queues, those of the highest priority first, are leased to the worker at once; returns these leases. Errors: 22023, KR001.';
 
-revoke all on function currant._start_children(uuid, uuid, text, jsonb[], timestamptz) from public;
+revoke all on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) from public;
 
 commit;

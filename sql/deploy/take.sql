@@ -4,11 +4,73 @@
 
 begin;
 
+-- From the name of one queue that has something to the next: a probe for each of those, and none for all the others.
+create or replace function currant._stocked(queues text[])
+returns text[]
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_nestloop = off
+set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan
+set jit = off
+as $$
+declare
+    _most constant integer := 50;
+    _found text[];
+begin
+    with recursive steps as (
+        (
+            select r.queue
+            from currant.ready as r
+            order by r.queue
+            limit 1
+        )
+        union all
+        select (
+            select r.queue
+            from currant.ready as r
+            where r.queue > s.queue
+            order by r.queue
+            limit 1
+        )
+        from steps as s
+        where s.queue is not null
+    )
+    select array_agg(s.queue) into _found
+    from (select x.queue from steps as x where x.queue is not null limit _most) as s;
+    if _found is null then
+        return array[]::text[];
+    elsif cardinality(_found) < _most then
+        return array(
+            select q.name
+            from unnest(_stocked.queues) with ordinality as q (name, n)
+            join unnest(_found) as f (name) on f.name = q.name
+            order by q.n
+        );
+    end if;
+    return queues;
+end
+$$;
+
+comment on function currant._stocked(text[]) is
+'Those of the queues that have something ready, in the given order; all of them if many queues have.';
+
+revoke all on function currant._stocked(text[]) from public;
+
 -- Rows of ready are never updated, so a ctid found under "for update skip locked" still names the same row when it
 -- is deleted. The locking sub-select runs once, inside array(). Marks split the index range of the queue into
 -- segments: from the start to the first mark, from each mark to the next; what lies below a mark within its rank is
 -- skipped, which is where the dead entries are that vacuum has not removed.
-create or replace function currant._take(queue text, is_workflow boolean, wanted integer, marks jsonb)
+create or replace function currant._take(
+    queue text,
+    is_workflow boolean,
+    wanted integer,
+    last_rank integer,
+    marks jsonb
+)
 returns currant._taken
 language plpgsql
 volatile
@@ -37,7 +99,7 @@ declare
 begin
     for _i in 0 .. _segments
     loop
-        _last_rank := case when _i < _segments then (marks -> _i ->> 0)::integer - 1 else 2147483647 end;
+        _last_rank := least(case when _i < _segments then (marks -> _i ->> 0)::integer - 1 end, last_rank);
         with gone as (
             delete from currant.ready as r
             where r.ctid = any (array(
@@ -71,9 +133,9 @@ begin
 end
 $$;
 
-comment on function currant._take(text, boolean, integer, jsonb) is
-'Deletes and returns up to wanted rows of ready of one queue, best first, skipping what others hold. marks: [[rank, seq], …] in order of rank, where to start within a rank; only a hint.';
+comment on function currant._take(text, boolean, integer, integer, jsonb) is
+'Deletes and returns up to wanted rows of ready of one queue, best first, up to a rank, skipping what others hold. marks: [[rank, seq], …] in order of rank, where to start within a rank; only a hint.';
 
-revoke all on function currant._take(text, boolean, integer, jsonb) from public;
+revoke all on function currant._take(text, boolean, integer, integer, jsonb) from public;
 
 commit;

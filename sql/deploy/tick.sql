@@ -50,9 +50,9 @@ begin
         select min(w.heartbeat_timeout) into _shortest
         from currant.workers as w
         where w.died_at is null;
-        -- A floor, because ticks come about once a second: a worker with a shorter timeout than twice this may be
-        -- declared dead after an outage that short.
-        if _ticker.ticked_at < _now - greatest(coalesce(_shortest, interval '30 seconds') / 2, interval '2 seconds')
+        -- A floor, because the ticks of idle workers are some seconds apart: a worker with a shorter timeout than twice
+        -- this may be declared dead after an outage that short.
+        if _ticker.ticked_at < _now - greatest(coalesce(_shortest, interval '30 seconds') / 2, interval '4 seconds')
         then
             _ticker.steady_since := _now;
         end if;

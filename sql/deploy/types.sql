@@ -26,10 +26,11 @@ create type currant.claimed as (
     last_command integer,
     inbox jsonb,
     first_event integer,
-    carried jsonb
+    carried jsonb,
+    command_number integer
 );
 comment on type currant.claimed is
-'An execution that a worker holds a lease on. The last five are for workflows: how far its history goes, what has arrived since, in the order to apply it (a part of it if it is much; the rest comes with the next claim; claimed_at is the time of those events), and the event that its present run starts with: 1, unless it has continued as new. args are those of the present run; carried, only before its first event, are the signals that the run before had not read.';
+'An execution that a worker holds a lease on. The last is, of a task that a workflow asked for, the number of that command. The five before it are for workflows: how far its history goes, what has arrived since, in the order to apply it (a part of it if it is much; the rest comes with the next claim; claimed_at is the time of those events), and the event that its present run starts with: 1, unless it has continued as new. args are those of the present run; carried, only before its first event, are the signals that the run before had not read.';
 
 create type currant.history_entry as (
     event integer,
@@ -114,6 +115,51 @@ create type currant._taken as (
     attempts integer[],
     ranks integer[],
     seqs bigint[]
+);
+
+-- Private: an activation that is to be committed. The first part is what was asked, the second what the asking says,
+-- the last what is known once it is accepted.
+create type currant._activation as (
+    n integer,
+    execution uuid,
+    token bigint,
+    loaded integer,
+    at timestamptz,
+    arrivals bigint[],
+    ended bigint[],
+    commands jsonb,
+    options jsonb,
+    kinds text[],
+    earliest integer,
+    latest integer,
+    last_command integer,
+    final jsonb,
+    begins boolean,
+    last_event integer,
+    is_armed boolean,
+    is_blocked boolean
+);
+
+-- Private: a command of a workflow, and the time of the event that caused it.
+create type currant._command as (
+    workflow_id uuid,
+    at timestamptz,
+    event integer,
+    n bigint,
+    kind text,
+    number integer,
+    name text,
+    source text,
+    payload jsonb
+);
+
+-- Private: how a workflow ends, under which lease.
+create type currant._end as (
+    execution_id uuid,
+    status text,
+    result jsonb,
+    error jsonb,
+    token bigint
 );
 
 commit;

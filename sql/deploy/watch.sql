@@ -12,6 +12,9 @@ language plpgsql
 volatile
 security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
 set jit = off
 as $$
 declare
@@ -23,13 +26,18 @@ begin
     from currant.executions as e
     where
         e.id = watch.execution
-        and not exists (select from currant.outcomes as o where o.execution_id = e.id)
-        and not exists (
-            select from currant.watchers as w
-            where
-                w.execution_id = e.id and w.workflow_id is null
-                and w.watching_until >= _until - least(watch_for, interval '1 hour') / 2
-        );
+        and (select true from currant.outcomes as o where o.execution_id = watch.execution limit 1) is null
+        and (
+            select true
+            from (
+                select x.workflow_id, x.watching_until
+                from currant.watchers as x
+                where x.execution_id = watch.execution
+                offset 0
+            ) as w
+            where w.workflow_id is null and w.watching_until >= _until - least(watch_for, interval '1 hour') / 2
+            limit 1
+        ) is null;
 
     select s.status into _status from currant.execution_status as s where s.id = watch.execution;
     if not found then

@@ -2,6 +2,6 @@
 
 begin;
 
-drop function currant._check_commands(jsonb);
+drop function currant._check_commands(jsonb[]);
 
 commit;

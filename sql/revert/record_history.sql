@@ -2,7 +2,9 @@
 
 begin;
 
-drop function currant._record_commands(uuid, jsonb, timestamptz);
-drop function currant._record_events(uuid, integer, bigint[], timestamptz);
+drop function currant._record_commands(currant._command[]);
+drop function currant._record_ends(currant._activation[], currant.leases[], bigint[]);
+drop function currant._record_arrivals(currant._activation[]);
+drop function currant._record_beginnings(currant._activation[]);
 
 commit;

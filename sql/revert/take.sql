@@ -2,6 +2,7 @@
 
 begin;
 
-drop function currant._take(text, boolean, integer, jsonb);
+drop function currant._take(text, boolean, integer, integer, jsonb);
+drop function currant._stocked(text[]);
 
 commit;

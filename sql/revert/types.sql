@@ -2,6 +2,9 @@
 
 begin;
 
+drop type currant._end;
+drop type currant._command;
+drop type currant._activation;
 drop type currant._taken;
 drop type currant._policy;
 drop type currant.tick_result;

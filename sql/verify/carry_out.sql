@@ -8,6 +8,6 @@ select 'currant._target(uuid)'::regprocedure;
 
 select 'currant._start_keyed_child(uuid, jsonb, timestamptz)'::regprocedure;
 
-select 'currant._carry_out(uuid, jsonb, boolean, timestamptz, timestamptz)'::regprocedure;
+select 'currant._carry_out(uuid, jsonb, boolean, timestamptz)'::regprocedure;
 
 rollback;

@@ -2,6 +2,6 @@
 
 begin;
 
-select 'currant._check_commands(jsonb)'::regprocedure;
+select 'currant._check_commands(jsonb[])'::regprocedure;
 
 rollback;

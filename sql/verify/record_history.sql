@@ -2,8 +2,12 @@
 
 begin;
 
-select 'currant._record_events(uuid, integer, bigint[], timestamptz)'::regprocedure;
+select 'currant._record_beginnings(currant._activation[])'::regprocedure;
 
-select 'currant._record_commands(uuid, jsonb, timestamptz)'::regprocedure;
+select 'currant._record_arrivals(currant._activation[])'::regprocedure;
+
+select 'currant._record_ends(currant._activation[], currant.leases[], bigint[])'::regprocedure;
+
+select 'currant._record_commands(currant._command[])'::regprocedure;
 
 rollback;

@@ -2,8 +2,14 @@
 
 begin;
 
-select 'currant._to_start(jsonb, boolean, boolean)'::regprocedure;
+select 'currant._keyed_to_start(jsonb, boolean)'::regprocedure;
 
-select 'currant._start_children(uuid, uuid, text, jsonb[], timestamptz)'::regprocedure;
+select 'currant._to_start(currant._command[], uuid[])'::regprocedure;
+
+select 'currant._policy_of_child(text, text, jsonb, text)'::regprocedure;
+
+select 'currant._resolve_children(currant._command[])'::regprocedure;
+
+select 'currant._start_children(currant._command[], uuid, text[], integer, timestamptz)'::regprocedure;
 
 rollback;

@@ -16,4 +16,10 @@ select 'currant._policy'::regtype;
 
 select 'currant._taken'::regtype;
 
+select 'currant._activation'::regtype;
+
+select 'currant._command'::regtype;
+
+select 'currant._end'::regtype;
+
 rollback;

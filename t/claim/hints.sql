@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(18);
+select plan(20);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('hints') as worker \gset
@@ -58,6 +58,12 @@ select is_empty(
     format($$ select * from currant.claim(%L, '{hints}', 5, 0, '{"wait": 5}') $$, :'worker'), 'who finds nothing'
 );
 select is(test.waiting(:'worker'), '2030-01-01 00:00:05+00', 'may declare that it waits');
+select test.pass('2 seconds');
+select count(*) from currant.claim(:'worker', '{hints}', 5, 0, '{"wait": 5}') \gset
+select is(test.waiting(:'worker'), '2030-01-01 00:00:05+00', 'saying so again soon writes nothing');
+select test.pass('1 second');
+select count(*) from currant.claim(:'worker', '{hints}', 5, 0, '{"wait": 5}') \gset
+select is(test.waiting(:'worker'), '2030-01-01 00:00:08+00', 'but half the time later it does');
 select lives_ok(
     $$ select currant.enqueue('f', '{}', '{"queue": "hints", "id": "00000000-0000-7000-8000-0000000000a8"}') $$,
     'work that comes meanwhile is announced'

@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(8);
+select plan(12);
 
 select test.worker('order') as worker \gset
 select currant.enqueue('f', '{"n": 1}', '{"queue": "order"}') as a \gset
@@ -61,6 +61,37 @@ select results_eq(
 
 select is_empty(
     format($$ select * from currant.claim(%L, '{order}', 4) $$, :'worker'), 'nobody gets what another has'
+);
+
+-- Many queues, of which a few have work.
+\set queues '{many_7,many_6,many_5,many_4,many_3,a,b,c,d,e,f,g,h,i,j,k,l,m}'
+select currant.enqueue('f', '{"n": 13}', '{"queue": "many_3"}') as m \gset
+select currant.enqueue('f', '{"n": 14}', '{"queue": "many_7"}') as n \gset
+select currant.enqueue('w', '{}', '{"queue": "many_5", "kind": "workflow"}') as o \gset
+select results_eq(
+    format($$ select args ->> 'n' from currant.claim(%L, %L, 4) $$, :'worker', :'queues'),
+    array['14', '13'], 'many queues are served in the order given'
+);
+select results_eq(
+    format($$ select execution_id from currant.claim(%L, %L, 4, 4) $$, :'worker', :'queues'),
+    array[:'o'::uuid], 'with their workflows'
+);
+
+-- Two workflows that have not begun, one with a priority, and one that has and is woken.
+select currant.enqueue_many('w', array['{}', '{}']::jsonb[], '{"queue": "fresh", "kind": "workflow"}');
+select currant.enqueue('w', '{}', '{"queue": "fresh", "kind": "workflow", "priority": 1}') as prior \gset
+select currant.enqueue('w', '{}', '{"queue": "fresh", "kind": "workflow", "priority": 2}') as begun \gset
+select execution_id as taken, token from currant.claim(:'worker', '{fresh}', 0, 1) \gset
+select currant.advance(:'worker', :'taken', :token, 0, '{}', '[]', '{"started": {}}') as word \gset
+select currant.signal(:'begun', 'go') as arrival \gset
+select results_eq(
+    format($$ select execution_id from currant.claim(%L, '{fresh}', 0, 10, '{"fresh": 0}') $$, :'worker'),
+    array[:'begun', :'prior']::uuid[],
+    'without room for new workflows only those come that have begun, and those of a priority'
+);
+select results_eq(
+    format($$ select count(*) from currant.claim(%L, '{fresh}', 0, 10, '{"fresh": 1}') $$, :'worker'),
+    array[1::bigint], 'with room for one there comes one'
 );
 
 select * from finish();

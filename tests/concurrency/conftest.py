@@ -1,12 +1,13 @@
-"""Sessions for every test here: two applications, two workers and one that looks on."""
+"""Sessions for every test here: two applications, two workers and one that looks on; a lease."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from tests.concurrency.support import Observer, Session, Worker
+from tests.concurrency.support import Observer, Session, Worker, enqueue_workflow, stop_the_clock
 
 
 @pytest.fixture
@@ -59,3 +60,13 @@ def observer(database_url: str) -> Iterator[Observer]:
     session = Observer(database_url)
     yield session
     session.close()
+
+
+@pytest.fixture
+def lease(observer: Observer, app: Session, worker: Worker) -> Any:
+    """A workflow that has begun, leased to the worker for its second activation."""
+    stop_the_clock(observer)
+    workflow = enqueue_workflow(app)
+    worker.advance(worker.claim()[0])
+    app.call("signal", workflow, "first")
+    return worker.claim()[0]

@@ -23,15 +23,17 @@ from tests.concurrency.support import (
     stop_the_clock,
 )
 
+Attached = tuple[uuid.UUID, Any]
+
 
 @pytest.fixture
-def lease(observer: Observer, app: Session, worker: Worker) -> Any:
-    """A workflow that has begun, leased to the worker for its second activation."""
-    stop_the_clock(observer)
-    workflow = enqueue_workflow(app)
-    worker.advance(worker.claim()[0])
-    app.call("signal", workflow, "first")
-    return worker.claim()[0]
+def attached(lease: Any, app: Session, worker: Worker) -> Attached:
+    """A task that the workflow has attached to, and the workflow leased once more."""
+    target = enqueue(app)
+    worker.advance(lease, attach(1, target))
+    app.call("signal", lease.execution_id, "s")
+    [woken] = worker.claim(0)
+    return target, woken
 
 
 def look_again(observer: Observer, times: int = 1) -> None:
@@ -165,16 +167,12 @@ def test_the_checks_stop_when_no_end_can_be_in_flight_any_more(
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 def test_an_attachment_taken_back_during_the_end_leaves_nothing(
     ending: str,
-    lease: Any,
+    attached: Attached,
     app: Session,
     worker: Worker,
-    other_app: Session,
     observer: Observer,
 ) -> None:
-    target = enqueue(app)
-    worker.advance(lease, attach(1, target))
-    other_app.call("signal", lease.execution_id, "s")
-    [woken] = worker.claim(0)
+    target, woken = attached
     app.begin()
     app.call("cancel", target)
 
@@ -183,22 +181,19 @@ def test_an_attachment_taken_back_during_the_end_leaves_nothing(
     check_always(observer)
 
     finish(observer, worker)
-    assert len(heard(observer, lease.execution_id)) <= 1
+    assert len(heard(observer, woken.execution_id)) <= 1
 
 
 @pytest.mark.parametrize("ending", ["commit", "rollback"])
 def test_an_end_during_the_taking_back_leaves_nothing(
     ending: str,
-    lease: Any,
+    attached: Attached,
     app: Session,
     worker: Worker,
     other_app: Session,
     observer: Observer,
 ) -> None:
-    target = enqueue(app)
-    worker.advance(lease, attach(1, target))
-    other_app.call("signal", lease.execution_id, "s")
-    [woken] = worker.claim(0)
+    target, woken = attached
 
     worker.session.begin()
     assert worker.advance(woken, cancel(1)) == "accepted"
@@ -208,7 +203,7 @@ def test_an_end_during_the_taking_back_leaves_nothing(
     look_again(observer, 2)
     check_always(observer)
 
-    told = heard(observer, lease.execution_id)
+    told = heard(observer, woken.execution_id)
     # Taken back or not, it may hear of it; if the taking back was undone it has to.
     assert told == ["attached_failed"] or (told == [] and ending == "commit")
     if ending == "rollback":
@@ -219,16 +214,12 @@ def test_an_end_during_the_taking_back_leaves_nothing(
 @pytest.mark.parametrize("end", ["end", "continue"])
 def test_a_workflow_that_goes_while_the_other_ends_leaves_nothing(
     end: str,
-    lease: Any,
+    attached: Attached,
     app: Session,
     worker: Worker,
-    other_app: Session,
     observer: Observer,
 ) -> None:
-    target = enqueue(app)
-    worker.advance(lease, attach(1, target))
-    other_app.call("signal", lease.execution_id, "s")
-    [woken] = worker.claim(0)
+    target, woken = attached
     app.begin()
     app.call("cancel", target)
 

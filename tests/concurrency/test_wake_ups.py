@@ -15,29 +15,12 @@ from tests.concurrency.support import (
     Worker,
     cancel,
     child_id,
+    claim_soon,
     enqueue_workflow,
     pass_time,
-    stop_the_clock,
     task,
     timer,
 )
-
-
-@pytest.fixture
-def lease(observer: Observer, app: Session, worker: Worker) -> Any:
-    """A workflow that has begun, leased to the worker for its second activation."""
-    stop_the_clock(observer)
-    workflow = enqueue_workflow(app)
-    worker.advance(worker.claim()[0])
-    app.call("signal", workflow, "first")
-    return worker.claim()[0]
-
-
-def claim_soon(observer: Observer, worker: Worker) -> list[Any]:
-    """Claim after what a claim had to leave locked has come back."""
-    pass_time(observer, 1)
-    observer.call("tick")
-    return worker.claim()
 
 
 def test_a_signal_committed_after_the_workflow_parked_wakes_it(

@@ -124,6 +124,43 @@ def test_a_connection_lost_within_an_activations_commit(
     assert database.rows("select * from currant.attempts") == []
 
 
+@pytest.mark.parametrize("is_committed", [False, True], ids=["rolled back", "committed"])
+@pytest.mark.parametrize("event", [2, 4], ids=["middle", "last"])
+def test_a_connection_lost_within_a_step_taken_ahead(
+    database: Database,
+    gate: MakeGate,
+    start: StartProcess,
+    proxy: Proxy,
+    event: int,
+    is_committed: bool,
+) -> None:
+    """The worker cannot know whether its completion, and the task that it leased, were stored."""
+    at_event = gate()
+    at_event.at_insert(
+        "history_entries", f"new.event = {event} and new.position = 0", at_commit=True
+    )
+    worker = start(CURRANT_WORKER_HEARTBEAT_TIMEOUT="10", CURRANT_DATABASE_URL=proxy.url)
+    at_event.close()
+    workflow = database.value("""select currant.enqueue('sum_up', '{"numbers": [1, 2, 3]}')""")
+    at_event.wait_for_somebody()
+    # Its own event is on no other way.
+    assert database.value("select count(*) from currant.leases where is_workflow") == 0
+
+    if is_committed:
+        proxy.cut()
+        until(lambda: worker.lines("database connection lost"))
+        at_event.open()
+    else:
+        at_event.break_off()
+
+    database.until(ENDED)
+    assert database.value("select currant.result(%s)", workflow) == 6
+    assert database.value("select count(*) from effects") == 3
+    assert database.rows("select * from currant.attempts") == []
+    until(lambda: len(worker.lines("completed add")) >= 3)
+    assert len(worker.lines("completed add")) == 3
+
+
 # --- The server
 
 

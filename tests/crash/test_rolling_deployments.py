@@ -104,7 +104,7 @@ def test_what_new_code_has_touched_is_left_alone_by_old_code(
     signal(database, untouched, "paid")
 
     assert until_it_has_ended(database, untouched) == ["pack untouched", "send untouched"]
-    until_it_waits_for(database, touched, "needs a worker that has version 2 of parcel")
+    until_it_waits_for(database, touched, "a worker that has version 2 of parcel")
     assert lost_attempts(database) == 0
     start(app=NEW, **cache)
     assert until_it_has_ended(database, touched) == [
@@ -156,7 +156,7 @@ def test_a_function_that_only_new_code_has_waits_for_it(
         """
     )
     workflow, task = enqueue(database, "refund", "a"), enqueue(database, "insure", "b")
-    until_it_waits_for(database, workflow, "needs a worker that knows the workflow refund")
+    until_it_waits_for(database, workflow, "a worker that knows the workflow refund")
     until_it_waits_for(database, task, "a worker that knows the task insure")
     known = enqueue(database, "do", "it")
 

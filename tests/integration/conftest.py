@@ -3,6 +3,7 @@
 work: starts a worker on the test's event loop; it is stopped at the end
 client: the client of the test's database, chosen for everything the test calls
 database: a look at that database from outside
+endless: a task that runs until it is stopped
 cache: how many workflows the workers are to keep; who uses it runs also with a replay at every step
 The functions that a test defines are forgotten at its end.
 """
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from currant import Client, definitions
+from tests.integration.flows import Endless
 from tests.support.worker_database import Database
 from tests.support.worker_inline import InlineWorker
 
@@ -58,6 +60,12 @@ async def work(database_url: str, app: Client) -> AsyncIterator[StartWorker]:
     yield start
     for worker in workers:
         await worker.finish()
+
+
+@pytest.fixture
+def endless(functions: None) -> Endless:
+    """A task that runs until it is stopped."""
+    return Endless()
 
 
 @pytest.fixture(params=[1000, 0], ids=["cache", "replay"])

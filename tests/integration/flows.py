@@ -1,8 +1,36 @@
-"""What tests of workflows look at in the database, and how they make time pass."""
+"""What tests of workflows run, what they look at in the database, how they make time pass."""
 
 from __future__ import annotations
 
+import asyncio
+
+from currant import task
 from tests.support.worker_database import Database
+
+
+class Endless:
+    """A task that runs until it is stopped, and tells of both."""
+
+    def __init__(self) -> None:
+        self._begun, self._stopped = asyncio.Event(), asyncio.Event()
+
+        @task(name="endless", queue="flows")
+        async def endless() -> None:
+            self._begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._stopped.set()
+
+        self.run = endless.run
+
+    async def begun(self) -> None:
+        """Until it runs."""
+        await asyncio.wait_for(self._begun.wait(), 10)
+
+    async def stopped(self) -> None:
+        """Until it is stopped."""
+        await asyncio.wait_for(self._stopped.wait(), 10)
 
 
 def events(database: Database, execution: str) -> list[str]:

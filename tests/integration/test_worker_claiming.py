@@ -220,7 +220,7 @@ async def test_a_task_of_a_newer_version_is_left_alone(
     handle = await echo.options(version=7).queue("new")
     await database.eventually("select true from currant.delayed where kind = 'release'")
 
-    assert (await handle.state()).waits_for == "a worker with version 7 of claiming.echo"
+    assert (await handle.state()).waits_for == "a worker that has version 7 of claiming.echo"
     assert (await handle.state()).attempt == 1
 
 

@@ -27,7 +27,7 @@ from currant import (
     workflow,
 )
 from tests.integration.conftest import StartWorker
-from tests.integration.flows import commands, events, make_due, waits_for
+from tests.integration.flows import Endless, commands, events, make_due, waits_for
 from tests.support.worker_database import Database
 
 
@@ -306,18 +306,8 @@ async def test_a_child_out_of_its_time_has_failed(work: StartWorker, cache: int)
 
 
 async def test_cancelling_a_workflow_cancels_all_that_it_runs(
-    work: StartWorker, cache: int, database: Database
+    work: StartWorker, cache: int, database: Database, endless: Endless
 ) -> None:
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    @task(queue="flows")
-    async def endless() -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
     @workflow(queue="flows")
     async def middle() -> None:
         await endless.run()
@@ -328,13 +318,13 @@ async def test_cancelling_a_workflow_cancels_all_that_it_runs(
 
     work("flows", worker_workflow_cache=cache)
     handle = await top.queue()
-    await asyncio.wait_for(begun.wait(), 10)
+    await endless.begun()
     await waits_for(database, "signal never")
     await handle.cancel("enough")
 
     with pytest.raises(Cancelled, match="enough"):
         await handle.result(timeout=10)
-    await asyncio.wait_for(stopped.wait(), 10)
+    await endless.stopped()
     outcomes = "select array_agg(distinct status) from currant.outcomes having count(*) = 5"
     assert await database.eventually(outcomes) == ["cancelled"]
 

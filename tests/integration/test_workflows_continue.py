@@ -23,7 +23,7 @@ from currant import (
     workflow,
 )
 from tests.integration.conftest import StartWorker
-from tests.integration.flows import commands, events, waits_for
+from tests.integration.flows import Endless, commands, events, waits_for
 from tests.support.worker_database import Database
 
 
@@ -147,18 +147,8 @@ async def test_children_that_are_open_are_cancelled_or_left_alone(
 
 
 async def test_what_an_earlier_run_waited_for_is_no_concern_of_the_next(
-    work: StartWorker, cache: int, database: Database
+    work: StartWorker, cache: int, database: Database, endless: Endless
 ) -> None:
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    @task(queue="flows")
-    async def endless() -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
     @workflow(queue="flows")
     async def parent(other: str, is_first: bool = True) -> str:
         if is_first:
@@ -175,10 +165,10 @@ async def test_what_an_earlier_run_waited_for_is_no_concern_of_the_next(
     work("flows", worker_workflow_cache=cache)
     other = await wait.queue("go")
     handle = await parent.queue(other)
-    await asyncio.wait_for(begun.wait(), 10)
+    await endless.begun()
     await handle.signal("continue")
     await waits_for(database, "signal end")
-    await asyncio.wait_for(stopped.wait(), 10)
+    await endless.stopped()
     await other.signal("go")
     await other.result(timeout=10)
 

@@ -21,7 +21,6 @@ from currant import (
     SideEffectFailed,
     Status,
     TaskFailed,
-    activations,
     get_version,
     info,
     send_signal,
@@ -30,9 +29,10 @@ from currant import (
     wait_condition,
     wait_for_signal,
     workflow,
+    workflow_threads,
 )
 from tests.integration.conftest import StartWorker
-from tests.integration.flows import events, make_due, waits_for
+from tests.integration.flows import Endless, events, make_due, waits_for
 from tests.support.worker_database import Database, eventually
 
 
@@ -302,29 +302,19 @@ async def test_what_a_workflow_returns_that_is_no_json_fails_it(
 
 
 async def test_a_workflow_out_of_its_time_fails_and_its_task_with_it(
-    work: StartWorker, cache: int, database: Database
+    work: StartWorker, cache: int, database: Database, endless: Endless
 ) -> None:
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    @task(queue="flows")
-    async def endless() -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
     @workflow(queue="flows", timeout=0.5)
     async def limited() -> None:
         await endless.run()
 
     work("flows", worker_workflow_cache=cache, worker_heartbeat_timeout=0.5)
     handle = await limited.queue()
-    await asyncio.wait_for(begun.wait(), 10)
+    await endless.begun()
 
     with pytest.raises(ExecutionFailed, match="Timeout"):
         await handle.result(timeout=15)
-    await asyncio.wait_for(stopped.wait(), 10)
+    await endless.stopped()
     statuses = "select array_agg(status order by status) from currant.outcomes"
     assert await database.eventually(f"{statuses} having count(*) = 2") == ["cancelled", "failed"]
 
@@ -333,30 +323,20 @@ async def test_a_workflow_out_of_its_time_fails_and_its_task_with_it(
 
 
 async def test_cancelling_a_workflow_stops_it_and_its_open_tasks(
-    work: StartWorker, cache: int, database: Database
+    work: StartWorker, cache: int, database: Database, endless: Endless
 ) -> None:
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    @task(queue="flows")
-    async def endless() -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
     @workflow(queue="flows")
     async def waiting() -> None:
         await asyncio.gather(endless.run(), add.options(delay=3600).run(1, 2))
 
     work("flows", worker_workflow_cache=cache)
     handle = await waiting.queue()
-    await asyncio.wait_for(begun.wait(), 10)
+    await endless.begun()
     await handle.cancel("changed my mind")
 
     with pytest.raises(Cancelled, match="changed my mind"):
         await handle.result(timeout=10)
-    await asyncio.wait_for(stopped.wait(), 10)
+    await endless.stopped()
     statuses = "select array_agg(distinct status) from currant.outcomes having count(*) = 3"
     assert await database.eventually(statuses) == ["cancelled"]
 
@@ -373,18 +353,8 @@ async def test_a_workflow_that_nobody_has_begun_is_cancelled_at_once(
 
 
 async def test_an_enforced_cancel_asks_neither_the_workflow_nor_its_task(
-    work: StartWorker, cache: int, database: Database
+    work: StartWorker, cache: int, database: Database, endless: Endless
 ) -> None:
-    begun, stopped = asyncio.Event(), asyncio.Event()
-
-    @task(queue="flows")
-    async def endless() -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
     @workflow(queue="flows")
     async def stubborn() -> None:
         while True:
@@ -395,12 +365,12 @@ async def test_an_enforced_cancel_asks_neither_the_workflow_nor_its_task(
 
     work("flows", worker_workflow_cache=cache)
     handle = await stubborn.queue()
-    await asyncio.wait_for(begun.wait(), 10)
+    await endless.begun()
     await handle.cancel("now", force=True)
 
     with pytest.raises(Cancelled, match="now"):
         await handle.result(timeout=10)
-    await asyncio.wait_for(stopped.wait(), 10)
+    await endless.stopped()
     assert database.rows("select * from currant.leases") == []
 
 
@@ -542,8 +512,8 @@ async def test_code_that_blocks_outside_python_keeps_no_other_workflow_from_runn
 ) -> None:
     entered = threading.Event()
     released = threading.Event()
-    monkeypatch.setattr(activations, "_INTERRUPT_GRACE", 0.1)
-    monkeypatch.setattr(activations, "_MOST_HUNG", 0)
+    monkeypatch.setattr(workflow_threads, "_INTERRUPT_GRACE", 0.1)
+    monkeypatch.setattr(workflow_threads, "_MOST_HUNG", 0)
 
     @workflow(queue="flows")
     async def hanging() -> None:
@@ -582,7 +552,7 @@ async def test_a_workflow_nobody_knows_waits_for_a_worker_that_does(
     other = 'select currant.enqueue(\'later\', \'{}\', \'{"queue": "flows", "kind": "workflow"}\')'
     work("flows", worker_workflow_cache=cache)
     execution = database.value(other)
-    await waits_for(database, "needs a worker that knows the workflow later")
+    await waits_for(database, "a worker that knows the workflow later")
 
     @workflow(queue="flows")
     async def later() -> str:

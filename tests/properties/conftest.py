@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.internal.conjecture import engine
+
+# A failing example is made smaller for so many seconds; the five minutes that are usual are more
+# than a run of the suite has. Nor is it explained, which traces every line of every try.
+engine.MAX_SHRINKING_SECONDS = 60
 
 settings.register_profile(
     "quick",
@@ -12,6 +17,7 @@ settings.register_profile(
     stateful_step_count=50,
     deadline=None,
     database=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )

@@ -61,13 +61,27 @@ class Ledger:
         signals = [tuple(row) for row in observer.execute(query)]
         assert len(signals) == len(set(signals))
         assert self.signals <= set(signals)
-        # To whoever holds the key at last: if that one has ended, to its successor.
+        # To whoever holds the key at last: if that one has ended, to its successor. What was sent
+        # before somebody asked for the cancellation of a workflow goes with it.
         query = """
-            select name, count(*) as times from currant.history_entries
-            where kind = 'signal_received' group by name
+            select s.name, count(*) as times
+            from (
+                select name from currant.history_entries where kind = 'signal_received'
+                union all
+                select i.name
+                from currant.inbox as i
+                join currant.outcomes as o on o.execution_id = i.workflow_id
+                cross join lateral (
+                    select coalesce(min(requested_at), o.finished_at) as at
+                    from currant.cancels where execution_id = o.execution_id
+                ) as asked
+                where i.kind = 'signal_received' and o.status = 'cancelled'
+                    and i.arrived_at <= asked.at
+            ) as s
+            group by s.name
         """
-        read = {row.name: row.times for row in observer.execute(query)}
-        assert {name: read.get(name) for name in self.sent} == dict.fromkeys(self.sent, 1)
+        settled = {row.name: row.times for row in observer.execute(query)}
+        assert {name: settled.get(name) for name in self.sent} == dict.fromkeys(self.sent, 1)
 
     def note_word(self, verb: str, lease: Any, word: str) -> None:
         """A worker was answered."""

@@ -329,7 +329,9 @@ class Engine(RuleBasedStateMachine):
         self.crews[who] = Crew(crew.session)
 
     def ghost_of_a_worker_says_a_word(self, _who: int, which: int) -> None:
-        ghosts = [ghost for ghost in self.ghosts if ghost.holds("task")]
+        # Its session is its successor's, whose transaction is not its own.
+        busy = [crew.session for crew in self.crews if crew.is_open]
+        ghosts = [one for one in self.ghosts if one.holds("task") and one.session not in busy]
         if ghosts:
             ghost, verb = self.pick(ghosts, which), ("complete", "fail", "release")[which % 3]
             ghost.say(verb, self.pick(ghost.holds("task"), which), self.ledger)
@@ -484,6 +486,6 @@ def sessions(database_url: str) -> Iterator[Sessions]:
         session.close()
 
 
-@pytest.mark.timeout(0 if os.environ.get("HYPOTHESIS_PROFILE") else 400)
+@pytest.mark.timeout(0 if os.environ.get("HYPOTHESIS_PROFILE") else 200)
 def test_whatever_happens_every_promise_is_kept(sessions: Sessions) -> None:
     run_state_machine_as_test(lambda: Engine(sessions), settings=settings())

@@ -17,12 +17,15 @@ from currant import (
     Retry,
     TaskFailed,
     continue_as_new,
+    models,
     send_signal,
+    steps_ahead,
     task,
     wait_for_signal,
     workflow,
 )
 from currant.testing import Environment, hang
+from currant.worker import Worker
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -324,3 +327,37 @@ def test_clock_of_the_database_comes_back(currant_db: str) -> None:
 def test_time_does_not_go_back(currant_worker: Environment) -> None:
     with pytest.raises(ValueError, match="does not go back"):
         currant_worker.skip_sync(-1)
+
+
+@pytest.mark.currant(replay=False)
+async def test_steps_are_taken_at_the_time_of_the_clock(
+    currant_worker: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that a worker takes ahead too, which has to guess the database's time elsewhere."""
+    steps: list[models.Word] = []
+    settled = Worker.settled
+
+    def spied(worker: Worker, report: models.Report, word: models.Word) -> None:
+        if isinstance(report, models.Step):
+            steps.append(word)
+        settled(worker, report, word)
+
+    monkeypatch.setattr(Worker, "settled", spied)
+    # Not to depend on how busy the machine is.
+    monkeypatch.setattr(steps_ahead, "_PATIENCE", 60.0)
+
+    @workflow(name="kit.dated")
+    async def dated() -> list[datetime]:
+        times = []
+        for hours in range(3):
+            await note.run("tick")
+            times.append(currant.now())
+            await asyncio.sleep(hours * 3600)
+        await note.run("end")
+        return [*times, currant.now()]
+
+    began = currant_worker.now()
+    times = await currant_worker.run(dated)
+
+    assert [(each - began) / HOUR for each in times] == [0, 0, 1, 3]
+    assert steps == [models.Word.ACCEPTED] * 4

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +14,10 @@ import pytest
 
 from currant import database, models
 from currant.engine import Engine
-from currant.models import Completion, Failure, Release, Report, Word, new_id
+from currant.models import Completion, Failure, Release, Report, Step, Word, new_id
 from currant.reports import calls_of, is_bad_data, replacement
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class Refused(psycopg.Error):
@@ -38,6 +42,10 @@ class Server:
         self.answer: Callable[[str], str] = lambda result: "accepted"
         self.refuse: Callable[[list[str]], str | None] = lambda results: None
         self.leases: list[models.Claimed] = []
+        self.claims: list[tuple[int, int, dict[str, Any]]] = []  # tasks, workflows, hints
+        self.claim: Callable[[], list[models.Claimed]] = list
+        self.directs: list[int] = []
+        self.step: Callable[[Sequence[Report]], models.Stepped] = _all_accepted
 
     async def exchange(self, _: Connection, calls: Sequence[database.Call[Any]]) -> list[Any]:
         # Answers before anything is counted as stored, as in one transaction.
@@ -57,6 +65,14 @@ class Server:
                     if word == "accepted"
                 ]
                 answers.append(words)
+            elif name == "step_many":
+                reports, direct = call.params
+                self.directs.append(direct[1] if direct else 0)
+                answers.append(self.step(reports))
+            elif name == "claim":
+                _, _, tasks, workflows, hints = call.params
+                self.claims.append((tasks, workflows, json.loads(hints or "{}")))
+                answers.append(self.claim())
             else:
                 answers.append([])
         return answers
@@ -79,6 +95,8 @@ def _name(call: database.Call[Any]) -> str:
 
 def _results(call: database.Call[Any]) -> list[str]:
     """What tells the reports of a call apart."""
+    if _name(call) == "step_many":
+        return [f"step {-one.token}" for one in call.params[0]]
     if _name(call) not in ("complete_many", "fail_many"):
         return []
     return [str(one) for one in call.params]
@@ -86,6 +104,15 @@ def _results(call: database.Call[Any]) -> list[str]:
 
 def _complete_many(_: UUID, reports: Sequence[Completion]) -> database.Call[Any]:
     return database.Call("currant.complete_many()", [one.result for one in reports], list)
+
+
+def _step_many(_: UUID, reports: Sequence[Report], direct: Any = None) -> database.Call[Any]:
+    return database.Call("currant.step_many()", (reports, direct), list)
+
+
+def _all_accepted(reports: Sequence[Report]) -> models.Stepped:
+    completed = [one for each in reports if isinstance(each, Step) for one in each.completions]
+    return models.Stepped(["accepted"] * len(reports), ["accepted"] * len(completed), [])
 
 
 def _fail_many(_: UUID, reports: Sequence[Failure]) -> database.Call[Any]:
@@ -98,9 +125,14 @@ class Worker:
         self.started: list[models.Claimed] = []
         self.lost_tokens: list[int] = []
         self.holds: dict[int, UUID] = {}
+        self.slots = (1, 1)
+        self.steps = 0
 
     def free_slots(self) -> tuple[int, int]:
-        return 1, 1
+        return self.slots
+
+    def steps_under_way(self) -> int:
+        return self.steps
 
     def start(self, claimed: Sequence[models.Claimed]) -> None:
         self.started += claimed
@@ -123,6 +155,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     monkeypatch.setattr(database, "run", server.run)
     monkeypatch.setattr(database, "complete_many", _complete_many)
     monkeypatch.setattr(database, "fail_many", _fail_many)
+    monkeypatch.setattr(database, "step_many", _step_many)
     return server
 
 
@@ -141,6 +174,7 @@ def engine(worker: Worker, server: Server) -> Engine:
         connect=connect,
         registration=lambda identity: {"id": str(identity)},
         queues=["q"],
+        concurrency=10,
         poll_interval=3600,
         recover_interval=3600,
     )
@@ -297,6 +331,270 @@ async def test_declared_dead_it_gives_everything_up_and_registers_anew(
     assert worker.lost_tokens[-1] == 2
 
 
+# --- Steps
+
+
+def step(*tokens: int, tasks: int = 0) -> Step:
+    """A step that takes in the completions of these tokens."""
+    completions = tuple(completion(token) for token in tokens)
+    return Step(new_id(), -tokens[0], 1, START, completions, "[]", tasks=tasks)
+
+
+async def test_a_step_and_each_of_its_completions_is_answered(
+    engine: Engine, server: Server, worker: Worker
+) -> None:
+    server.step = lambda reports: models.Stepped(
+        ["refused", "accepted"], ["accepted", "lost", "accepted"], []
+    )
+    engine.report(step(1, 2))
+    engine.report(step(3))
+
+    await finish(engine)
+
+    assert worker.settled_words == {
+        1: Word.ACCEPTED, 2: Word.LOST, 3: Word.ACCEPTED, -1: Word.REFUSED, -3: Word.ACCEPTED
+    }  # fmt: skip
+
+
+async def test_steps_come_before_what_else_their_workflows_are_told(
+    engine: Engine, server: Server
+) -> None:
+    engine.report(completion(1))
+    engine.report(step(2))
+
+    await finish(engine)
+
+    assert server.exchanges == [["step 2", "1"]]
+
+
+async def test_a_busy_completion_of_a_step_is_sent_again_by_itself(
+    engine: Engine, server: Server, worker: Worker
+) -> None:
+    server.step = lambda reports: models.Stepped(["refused"], ["accepted", "busy"], [])
+    engine.report(step(1, 2))
+
+    await finish(engine)
+
+    assert server.exchanges == [["step 1"], ["2"]]
+    assert worker.settled_words == {1: Word.ACCEPTED, 2: Word.ACCEPTED, -1: Word.REFUSED}
+
+
+@pytest.mark.parametrize("state", ["KR005", "22P05", "54000"])
+async def test_a_step_that_cannot_be_stored_leaves_its_completions(
+    engine: Engine, server: Server, worker: Worker, state: str
+) -> None:
+    server.refuse = lambda results: state if "step 3" in results else None
+    for first in (1, 3, 5):
+        engine.report(step(first, first + 1))
+    engine.report(completion(9))
+
+    await finish(engine)
+
+    assert sorted(server.completed) == ["3", "4", "9"]
+    assert worker.settled_words.pop(-3) is Word.REFUSED
+    assert set(worker.settled_words) == {1, 2, 3, 4, 5, 6, 9, -1, -5}
+    assert set(worker.settled_words.values()) == {Word.ACCEPTED}
+
+
+async def test_answer_to_a_step_is_lost_and_nothing_of_it_is(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    """It was stored, and a task began with it; its own lease was the last thing known of it."""
+
+    def refuse(results: list[str]) -> str | None:
+        if results and not server.leases:
+            server.leases = [claimed(7)]
+            return "lost"
+        return None
+
+    server.refuse = refuse
+    server.step = lambda reports: models.Stepped(["refused"], ["already"], [])
+    worker.slots = (2, 1)
+    engine.report(step(1, tasks=1))
+
+    await finish(engine)
+
+    assert [one.token for one in worker.started] == [7]
+    assert worker.lost_tokens == []
+    assert worker.settled_words == {1: Word.ALREADY, -1: Word.REFUSED}
+
+
+async def test_what_a_step_completes_is_not_taken_up_again(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    server.leases = [claimed(1), claimed(2)]
+    engine.report(step(1, 2))
+
+    await finish(engine)
+
+    assert worker.started == []
+
+
+async def test_declared_dead_it_loses_steps_with_all_their_completions(
+    engine: Engine, server: Server, worker: Worker
+) -> None:
+    refusals = iter(["KR002"])
+    server.refuse = lambda results: next(refusals, None)
+    engine.report(step(1, 2))
+
+    await finish(engine)
+
+    assert worker.settled_words == dict.fromkeys((1, 2, -1), Word.LOST)
+
+
+async def serve_until(engine: Engine, condition: Callable[[], bool]) -> None:
+    """Let it work until something is so, and then end."""
+    running = asyncio.create_task(engine.run())
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        engine.stop()
+        await running
+
+
+@pytest.mark.parametrize("free", [0, 1, 3, 9])
+async def test_a_step_gets_no_more_tasks_than_there_are_slots(
+    engine: Engine, server: Server, worker: Worker, free: int
+) -> None:
+    worker.slots = (free, 5)
+    running = asyncio.create_task(engine.run())
+    async with asyncio.timeout(20):
+        # A claim has found that nothing waits.
+        while not server.claims:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        server.claims.clear()
+        engine.report(step(1, tasks=4))
+        while not server.directs:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        engine.stop()
+        await running
+
+    (direct,) = server.directs
+    assert direct == min(free, 4)
+    assert sum(tasks for tasks, _, _ in server.claims[:1]) in (free - direct, 0)
+
+
+async def test_slots_of_steps_under_way_are_kept_for_them(
+    engine: Engine, server: Server, worker: Worker
+) -> None:
+    worker.slots, worker.steps = (5, 1), 2
+
+    await serve_until(engine, lambda: bool(server.claims))
+
+    assert {tasks for tasks, _, _ in server.claims} == {3}
+
+
+async def test_new_workflows_that_were_held_back_begin_when_there_is_room(
+    engine: Engine, server: Server, worker: Worker
+) -> None:
+    """They have been announced, and nobody will do so again."""
+
+    async def until(condition: Callable[[], bool]) -> None:
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    def rooms() -> list[int]:
+        """For how many new workflows there was room in each claim."""
+        return [hints.get("fresh", workflows) for _, workflows, hints in server.claims]
+
+    worker.slots = (2, 5)
+    engine.listening(True)
+    running = asyncio.create_task(engine.run())
+    async with asyncio.timeout(20):
+        await until(engine._is_declared)
+        engine._direct_until = 0.0  # as after a while
+        engine.report(step(1, tasks=2))
+        engine.notified(is_work=True)
+        await until(lambda: 0 in rooms())
+        engine.report(completion(2))
+        await until(lambda: rooms()[-1] > 0)
+        engine.stop()
+        await running
+
+
+# --- Sleeping and waking
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_woken_it_claims_once_stays_declared_and_completes_without_a_claim(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    worker.slots = (5, 5)
+    engine.listening(True)
+    running = asyncio.create_task(engine.run())
+    await until(engine._is_declared)
+    server.claims.clear()
+
+    server.claim = lambda: [claimed(1)] if not worker.started else []
+    engine.notified(is_work=True)
+    await until(lambda: bool(worker.started))
+    engine.report(completion(1))
+    await until(lambda: 1 in worker.settled_words)
+
+    ((_, _, hints),) = server.claims
+    assert hints["wait"] > 0
+    assert engine._is_declared()
+    engine.stop()
+    await running
+
+
+async def test_a_claim_that_comes_back_full_ends_the_declaration(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    worker.slots = (1, 0)
+    engine.listening(True)
+    running = asyncio.create_task(engine.run())
+    await until(engine._is_declared)
+    server.claims.clear()
+
+    server.claim = lambda: [claimed(1)] if len(server.claims) == 1 else []
+    engine.notified(is_work=True)
+    await until(lambda: len(server.claims) >= 2)
+
+    assert ["wait" in hints for _, _, hints in server.claims[:2]] == [True, False]
+    engine.stop()
+    await running
+
+
+async def test_what_is_announced_while_a_claim_is_under_way_is_asked_for(
+    engine: Engine, server: Server, worker: Worker, claimed: Callable[[int], models.Claimed]
+) -> None:
+    """The claim may have looked before it was there."""
+
+    def claim() -> list[models.Claimed]:
+        if len(server.claims) == 1:
+            engine.notified(is_work=True)
+        return [claimed(1)] if len(server.claims) == 2 else []
+
+    engine.listening(True)
+    running = asyncio.create_task(engine.run())
+    await until(engine._is_declared)
+    server.claims.clear()
+    server.claim = claim
+
+    engine.notified(is_work=True)
+    await until(lambda: bool(worker.started))
+
+    engine.stop()
+    await running
+
+
+async def test_who_hears_nothing_does_not_ask_to_be_told(engine: Engine, server: Server) -> None:
+    running = asyncio.create_task(engine.run())
+    await until(lambda: engine._poll_at > 0)
+    engine.report(completion(1))
+    await until(lambda: len(server.claims) >= 2)
+
+    assert not any("wait" in hints for _, _, hints in server.claims)
+    engine.stop()
+    await running
+
+
 # --- Reports
 
 
@@ -310,7 +608,7 @@ def claimed() -> Callable[[int], models.Claimed]:
 @pytest.mark.parametrize(
     ("state", "is_bad"),
     [
-        *[(state, True) for state in ("22023", "22P05", "23505", "KR005")],
+        *[(state, True) for state in ("22023", "22P05", "23505", "54000", "KR005")],
         *[(state, False) for state in ("KR002", "KR008", "42501", "42883", "40001", "57014", "")],
     ],
 )

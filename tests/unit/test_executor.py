@@ -116,7 +116,7 @@ async def test_a_result_is_reported_as_a_completion(host: Host, executor: Execut
     [
         ("nobody", 1, "a worker that knows the task nobody"),
         ("flow", 1, "a worker that knows the task flow"),
-        ("known", 2, "a worker with version 2 of known"),
+        ("known", 2, "a worker that has version 2 of known"),
     ],
 )
 async def test_what_it_cannot_run_is_given_back_with_a_reason(

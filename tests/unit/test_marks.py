@@ -74,7 +74,7 @@ def test_what_it_forgets_it_looks_for_everywhere() -> None:
     marks = Marks()
     marks.learn([claimed("a", "task", 1, 7)], is_full_scan=True, at=10.0, took=0.001)
 
-    marks.forget()
+    assert marks.forget(10.1)
 
     assert marks.hints(10.1) == {}
 
@@ -85,3 +85,14 @@ def test_very_many_priorities_are_claimed_without_marks() -> None:
     marks.learn(claims, is_full_scan=True, at=10.0, took=0.001)
 
     assert marks.hints(10.1) == {"marks": {"a": {}}}
+
+
+def test_where_looking_everywhere_is_dear_it_is_not_done_often() -> None:
+    marks = Marks()
+    marks.learn([claimed("a", "task", 1, 7)], is_full_scan=True, at=10.0, took=0.02)
+
+    assert not marks.forget(10.9)
+    assert marks.hints(10.9, before_sleep=True) == {"marks": {"a": {"t": [(1, 7)]}}}
+    assert marks.hints(11.1, before_sleep=True) == {}
+    assert marks.hints(11.1)
+    assert marks.forget(11.1)

@@ -122,6 +122,21 @@ def test_a_missing_psql_is_named_with_what_to_install(
         migrations.deploy(URL)
 
 
+def test_debians_wrapper_is_passed_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pg_wrapper").touch()
+    (tmp_path / "psql").symlink_to("pg_wrapper")
+    monkeypatch.setattr(sqitch, "_DEBIANS_SERVERS", tmp_path / "servers")
+    assert sqitch._behind_wrapper(tmp_path / "psql") == tmp_path / "psql"
+
+    for version in ("9.6", "10", "15"):
+        (tmp_path / "servers" / version / "bin").mkdir(parents=True)
+        (tmp_path / "servers" / version / "bin" / "psql").touch()
+
+    newest = tmp_path / "servers" / "15" / "bin" / "psql"
+    assert sqitch._behind_wrapper(tmp_path / "psql") == newest
+    assert sqitch._behind_wrapper(newest) == newest
+
+
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(MigrationError, match="cannot be read"):
         migrations.status("postgresql://[broken")

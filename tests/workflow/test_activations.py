@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from currant import activations, definitions, models, task, workflow
+from currant import definitions, models, task, workflow, workflow_threads
 from currant.activation import RunningActivation
 from currant.activations import Activations
 from currant.authoring import continue_as_new, wait_for_signal
@@ -484,11 +484,12 @@ class Kept:
         )
         self.host = Host()
         self.activations = Activations(self.host, settings, None)  # type: ignore[arg-type]
+        self.threads = self.activations._threads
 
-    async def activate(self, one: models.Claimed) -> Any:
+    async def activate(self, one: models.Claimed, word: Word = Word.ACCEPTED) -> Any:
         self.activations.start([one])
         report = await self.host.reports.get()
-        self.activations.settled(report, Word.ACCEPTED)
+        self.activations.settled(report, word)
         return report
 
     async def close(self) -> None:
@@ -499,13 +500,13 @@ async def test_instance_of_a_finished_run_is_not_kept(counting: Any) -> None:
     kept = Kept()
     one = claimed(counting, args='{"left": 1}')
     await kept.activate(one)
-    assert list(kept.activations._cache) == [one.execution_id]
+    assert one.execution_id in kept.activations._instances
     two = msgspec.structs.replace(
         one, token=2, last_event=1, last_command=1, inbox=arrivals(completed(1, 1))
     )
     report = await kept.activate(two)
     assert json.loads(report.commands)[0]["kind"] == "continue_as_new"
-    assert not kept.activations._cache
+    assert one.execution_id not in kept.activations._instances
 
     three = msgspec.structs.replace(
         two, token=3, last_event=2, first_event=3, inbox="[]", args='{"left": 0, "total": 1}'
@@ -558,6 +559,20 @@ async def test_ends_and_continuations_have_a_line_in_the_log(
     ]
 
 
+@pytest.mark.parametrize("word", Word)
+async def test_end_whose_first_answer_was_lost_has_its_line_too(
+    counting: Any, caplog: pytest.LogCaptureFixture, word: Word
+) -> None:
+    kept = Kept()
+    ends = claimed(counting, args='{"left": 0}', inbox=arrivals(completed(1, 1)))
+    with caplog.at_level(logging.INFO):
+        await kept.activate(ends, word)
+    await kept.close()
+
+    is_stored = word in (Word.ACCEPTED, Word.ALREADY)
+    assert len(caplog.records) == is_stored
+
+
 @pytest.mark.parametrize("strict", [True, False])
 async def test_workers_replay_strictly_where_a_setting_says_so(strict: bool) -> None:
     kept = Kept(0, strict=strict)
@@ -586,16 +601,45 @@ async def test_what_has_not_been_answered_is_closed_too() -> None:
     assert closed == ["cached", "unanswered"]
 
 
+async def test_what_is_running_or_waits_for_a_thread_is_closed_too() -> None:
+    closed: list[str] = []
+    begun, goes_on = threading.Event(), threading.Event()
+
+    @workflow(name="activations.closable_at_work")
+    async def closable(name: str) -> None:
+        try:
+            if name == "running":
+                begun.set()
+                goes_on.wait()
+            await wait_for_signal("go")
+        finally:
+            closed.append(name)
+
+    kept = Kept()
+    waiting = claimed(closable, args='{"name": "waiting"}')
+    await kept.activate(waiting)
+    running = claimed(closable, args='{"name": "running"}', token=2)
+    woken = msgspec.structs.replace(waiting, token=3, last_event=1, inbox=arrivals(signal("go")))
+    kept.activations.start([running, woken])
+    await asyncio.to_thread(begun.wait)
+    closing = asyncio.create_task(kept.close())
+    await asyncio.sleep(0)
+    goes_on.set()
+    await closing
+
+    assert sorted(closed) == ["running", "waiting"]
+
+
 async def test_activations_of_one_claim_share_a_thread(counting: Any) -> None:
     kept = Kept()
     hops: list[Any] = []
-    run_in_thread = kept.activations._threads.run
+    run_in_thread = kept.threads._threads.run
 
     def counted(function: Any) -> Any:
         hops.append(function)
         return run_in_thread(function)
 
-    kept.activations._threads.run = counted  # type: ignore[method-assign]
+    kept.threads._threads.run = counted  # type: ignore[method-assign]
     claims = [claimed(counting, args='{"left": 0}', token=token) for token in range(20)]
     kept.activations.start(claims)
     reports = [await kept.host.reports.get() for _ in claims]
@@ -657,14 +701,14 @@ def hanging_at_its_end(gate: Gate) -> Any:
 @contextmanager
 def no_patience(kept: Kept) -> Iterator[None]:
     """What runs too long is stopped at once."""
-    usual = kept.activations._settings
-    kept.activations._settings = replace(
+    usual = kept.threads._settings
+    kept.threads._settings = replace(
         usual, worker_deadlock_warning=0.001, worker_deadlock_timeout=0.001
     )
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(activations, "_INTERRUPT_GRACE", 0.0)
+        patched.setattr(workflow_threads, "_INTERRUPT_GRACE", 0.0)
         yield
-    kept.activations._settings = usual
+    kept.threads._settings = usual
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -678,7 +722,7 @@ async def others_run(kept: Kept, function: Any) -> None:
         one = claimed(function, args='{"left": 0}', token=token)
         report = await asyncio.wait_for(kept.activate(one), 10)
         assert report.blocked is None
-        await until(lambda: not kept.activations._closing)
+        await until(lambda: not kept.threads._closing)
 
 
 async def test_code_that_cannot_be_stopped_keeps_nobody_from_running(
@@ -693,12 +737,12 @@ async def test_code_that_cannot_be_stopped_keeps_nobody_from_running(
         kept.activations.settled(report, Word.ACCEPTED)
 
     await others_run(kept, counting)
-    assert (kept.activations._hung, kept.activations.hung) == (1, 0)
+    assert (kept.threads._hung, kept.activations.hung) == (1, 0)
     assert "blocks where it cannot be stopped" in caplog.text
     gate.open()
-    await until(lambda: not kept.activations._hung)
+    await until(lambda: not kept.threads._hung)
     await others_run(kept, counting)
-    await until(lambda: not kept.activations._drainers)
+    await until(lambda: not kept.threads._drainers)
     await kept.close()
 
 
@@ -711,18 +755,18 @@ async def test_clean_up_that_cannot_be_stopped_keeps_nobody_from_running(
 
     await others_run(kept, counting)
     with no_patience(kept):
-        await until(lambda: kept.activations._hung == 1)
+        await until(lambda: kept.threads._hung == 1)
     await others_run(kept, counting)
     assert "while it was to clean up" in caplog.text
     gate.open()
-    await until(lambda: not kept.activations._hung and not kept.activations._drainers)
+    await until(lambda: not kept.threads._hung and not kept.threads._drainers)
     await kept.close()
 
 
 async def test_when_too_many_threads_hang_it_says_so(
     gate: Gate, hanging: Any, counting: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(activations, "_MOST_HUNG", 2)
+    monkeypatch.setattr(workflow_threads, "_MOST_HUNG", 2)
     kept = Kept()
     for token in range(3):
         assert not kept.activations.hung
@@ -731,7 +775,7 @@ async def test_when_too_many_threads_hang_it_says_so(
         await asyncio.to_thread(gate.entered.wait)
         with no_patience(kept):
             kept.activations.settled(await kept.host.reports.get(), Word.ACCEPTED)
-            await until(lambda count=token + 1: kept.activations._hung == count)  # type: ignore[misc]
+            await until(lambda count=token + 1: kept.threads._hung == count)  # type: ignore[misc]
 
     assert kept.activations.hung == 3
     await others_run(kept, counting)

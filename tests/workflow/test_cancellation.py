@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 from typing import Any
 
+import pytest
+
 from currant.errors import TaskFailed
 from currant.workflow.api import wait_for_signal
 from tests.workflow.conftest import Start
-from tests.workflow.support import step
+from tests.workflow.support import child, step
 
 
 def test_waiting_workflow_is_cancelled_with_its_open_task(start: Start) -> None:
@@ -125,11 +127,12 @@ def test_cancelled_wait_for_a_signal_leaves_the_signal_to_others(start: Start) -
     assert run.short == ["timer 1 signal n", "cancel 1", "complete"]
 
 
-def test_shielded_part_goes_on(start: Start) -> None:
+@pytest.mark.parametrize(("ask", "kind"), [(step, "task"), (child, "child")])
+def test_shielded_part_goes_on(ask: Any, kind: str, start: Start) -> None:
     async def workflow() -> Any:
-        kept = asyncio.create_task(step("kept"))
+        kept = asyncio.create_task(ask("kept"))
         try:
-            await asyncio.gather(asyncio.shield(kept), step("dropped"))
+            await asyncio.gather(asyncio.shield(kept), ask("dropped"))
         except asyncio.CancelledError:
             return await kept
 
@@ -138,7 +141,7 @@ def test_shielded_part_goes_on(start: Start) -> None:
     run.complete("kept", 1)
 
     assert run.result == 1
-    assert run.short == ["task 1 kept", "task 2 dropped", "cancel 2", "complete"]
+    assert run.short == [f"{kind} 1 kept", f"{kind} 2 dropped", "cancel 2", "complete"]
 
 
 def test_cancel_before_anything_was_awaited(start: Start) -> None:

@@ -137,22 +137,6 @@ def test_child_is_cancelled_with_the_workflow_that_waits_for_it(start: Start) ->
     assert run.short == ["child 1 ship", "cancel 1", "child 2 return", "cancelled"]
 
 
-def test_shielded_child_goes_on(start: Start) -> None:
-    async def workflow() -> Any:
-        kept = asyncio.create_task(child("kept"))
-        try:
-            await asyncio.gather(asyncio.shield(kept), child("dropped"))
-        except asyncio.CancelledError:
-            return await kept
-
-    run = start(workflow)
-    run.cancel()
-    run.complete("kept", 1)
-
-    assert run.result == 1
-    assert run.short == ["child 1 kept", "child 2 dropped", "cancel 2", "complete"]
-
-
 def test_failed_child_cancels_its_group(start: Start) -> None:
     async def workflow() -> Any:
         try:
