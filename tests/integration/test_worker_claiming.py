@@ -71,6 +71,28 @@ async def test_no_more_tasks_run_at_a_time_than_it_may(work: StartWorker) -> Non
     assert most == 3
 
 
+async def test_all_slots_are_filled_although_a_claim_takes_half_of_them(work: StartWorker) -> None:
+    running = 0
+    all_run, go_on = asyncio.Event(), asyncio.Event()
+
+    @task
+    async def wait() -> None:
+        nonlocal running
+        running += 1
+        if running == 101:
+            all_run.set()
+        await go_on.wait()
+
+    handles = await wait.queue_many([{} for _ in range(150)])
+    work(worker_max_concurrent=101)
+    await asyncio.wait_for(all_run.wait(), 10)
+    go_on.set()
+
+    for handle in handles:
+        await handle.result(timeout=10)
+    assert running == 150
+
+
 # --- Hearing of work
 
 
