@@ -74,7 +74,7 @@ insert into wanted values
 ('workers',
     'id uuid, host text, pid integer null, queues text[], concurrency integer, heartbeat_timeout interval, '
     'started_at timestamptz, heartbeat_at timestamptz, waiting_until timestamptz null, died_at timestamptz null',
-    'workers_pkey'),
+    'workers_pkey workers_waiting_until_idx'),
 ('workflows',
     'execution_id uuid, queue text, rank integer, timeout interval, version integer, last_event integer, '
     'last_command integer, last_at timestamptz, last_token bigint null, open_tasks integer, open_children integer, '

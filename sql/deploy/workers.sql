@@ -19,6 +19,10 @@ create table currant.workers (
 )
 with (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, vacuum_truncate = off);
 
+-- Every enqueue asks who waits. While vacuum is held back, heartbeats leave thousands of dead versions, and what is still
+-- to come is only with those who do wait.
+create index workers_waiting_until_idx on currant.workers (waiting_until) where waiting_until is not null;
+
 comment on table currant.workers is
 'A worker process, from register_worker until deregister_worker or, for one that died, an hour after.';
 comment on column currant.workers.waiting_until is
