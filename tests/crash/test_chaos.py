@@ -94,9 +94,12 @@ async def test_everything_ends_right_and_once_however_many_workers_die(
             assert isinstance(found, asyncio.CancelledError), found
         await load.finish()
         killer.calm_down()
-        await database.eventually(
-            "select not exists (select from currant.workflows)", patience=SECONDS + 120
-        )
+        try:
+            await database.eventually(
+                "select not exists (select from currant.workflows)", patience=SECONDS + 120
+            )
+        finally:
+            show(database, killer)
 
     for sentence, contradiction in AT_THE_END.items():
         await database.eventually(f"select not exists ({contradiction})", patience=30)
@@ -106,7 +109,6 @@ async def test_everything_ends_right_and_once_however_many_workers_die(
     for sentence, contradiction in ONCE.items():
         assert database.rows(contradiction) == [], sentence
     assert unfollowed(database) == []
-    show(database, killer)
 
 
 def unfollowed(database: Database) -> list[str]:
@@ -132,6 +134,8 @@ def show(database: Database, killer: Killer) -> None:
         """
     ):
         print(*row)
+    for row in database.rows("select * from currant.open_executions order by created_at"):
+        print("still open:", *row)
     print(
         "attempts that went wrong:",
         database.rows(

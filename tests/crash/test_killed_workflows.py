@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -191,20 +192,18 @@ def test_others_go_on_beside_a_workflow_that_kills_its_workers(
     others = [database.value(SUM) for _ in range(20)]
     workers = [start(app="tests.apps.deadly")]
 
-    def have_ended() -> bool:
-        # As a supervisor does.
-        if workers[-1].process.poll() is not None:
-            workers.append(start(app="tests.apps.deadly"))
-        return bool(
-            database.value(
-                "select count(*) = 20 from currant.outcomes where execution_id = any (%s)", others
-            )
-        )
+    def supervised(question: str, about: object) -> Callable[[], bool]:
+        def ask() -> bool:
+            if workers[-1].process.poll() is not None:
+                workers.append(start(app="tests.apps.deadly"))
+            return bool(database.value(question, about))
 
-    until(have_ended, "the end of the others", patience=60)
+        return ask
+
+    ended = "select count(*) = 20 from currant.outcomes where execution_id = any (%s)"
+    until(supervised(ended, others), "the end of the others", patience=60)
     assert [database.value("select currant.result(%s)", other) for other in others] == [6] * 20
-    database.until(
-        "select true from currant.execution_status where id = %s and status = 'blocked'", poison
-    )
+    blocked = "select status = 'blocked' from currant.execution_status where id = %s"
+    until(supervised(blocked, poison), "the poison set aside", patience=60)
     database.value("select currant.cancel(%s)", poison)
     assert database.value("select status from currant.status(%s)", poison) == "cancelled"

@@ -143,7 +143,10 @@ def test_the_story_of_a_workflow_shows_its_attempts(worker: Any, database_url: s
     assert "ConnectionError: the bank; did not answer" in story
     assert f"app.py:{APP.splitlines().index('    return await charge.run(amount)') + 1}" in story
     assert code == 0
-    assert all(len(line) <= 80 for line in shown.splitlines())
+    title, *story_on_terminal = shown.splitlines()
+    # Whole, so that the id can be copied.
+    assert title.startswith(f"order {execution} completed")
+    assert [line for line in story_on_terminal if len(line) > 80] == []
     assert [event["kind"] for event in events if event["position"] == 0] == [
         "started",
         "task_completed",

@@ -121,7 +121,7 @@ def test_an_async_connection_cannot_be_used_without_an_event_loop(database_url: 
         {"autocommit": True},
         {"prepare_threshold": None},
     ],
-    ids=str,
+    ids=["dict rows", "named tuples", "raw cursor", "client cursor", "autocommit", "unprepared"],
 )
 def test_the_callers_connection_may_be_set_up_as_he_likes(
     settings: dict[str, Any], database_url: str, seen: Any

@@ -100,7 +100,7 @@ TYPED = [
     ([1, 2], list[int]),
     ((1, "a"), tuple[int, str]),
     ((1, 2, 3), tuple[int, ...]),
-    ({"b", "a"}, set[str]),
+    pytest.param({"b", "a"}, set[str], id="a set of two"),
     (frozenset({1}), frozenset[int]),
     ({1: SOME_ID}, dict[int, UUID]),
     ({SOME_ID: None}, dict[UUID, None]),
