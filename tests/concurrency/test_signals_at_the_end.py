@@ -37,7 +37,7 @@ def holder(observer: Observer, key: str = "k") -> uuid.UUID:
 def time_out(session: Session, execution: uuid.UUID) -> None:
     """End a workflow that has signals unread, as when its time is used up."""
     session.execute(
-        "select currant._end_workflow(%s, 'failed', null, %s, null, null, currant._now())",
+        "select currant._end_workflow(%s, 'failed', %s, currant._now())",
         execution,
         Jsonb({"type": "Timeout"}),
     )
