@@ -19,9 +19,9 @@ from uuid import UUID
 import psycopg
 
 from currant import database, errors, models
-from currant.marks import Marks
+from currant.appetite import Appetite
 from currant.models import Report
-from currant.reports import calls_of, is_bad_data, leases_of, replacement
+from currant.reports import calls_of, is_bad_data, leases_of, replacement, tasks_asked_for
 
 _LOG = logging.getLogger("currant")
 
@@ -31,23 +31,9 @@ _MOST_REPORTS: Final = 500
 _TICK_INTERVAL: Final = 0.1
 # One that is told what becomes due looks this often all the same.
 _TOLD_TICK_INTERVAL: Final = 5.0
-# Seconds for which a sleeping worker asks to be notified; it asks again when half of them are over.
-_DECLARATION: Final = 10.0
-# Somebody who is woken more often than this polls for a while instead: producers need not notify.
-_MOST_WAKES_PER_SECOND: Final = 50
-# Who has just taken something does not go to sleep for this long.
-_LINGER: Final = 0.005
-# The naps get longer as long as there is nothing.
-_SHORTEST_NAP: Final = 0.005
-_LONGEST_NAP: Final = 0.04
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
-# With this many slots or more on each side, one half of them runs while the other is on its way to
-# the database and back. With fewer, an exchange for each half costs more than running both at once.
-_LEAST_HALF: Final = 50
-# After a claim that left slots free, workflows' tasks are taken without queueing for so long.
-_DIRECT_SECONDS: Final = 0.1
 # Looked up for every report; asking the enumeration takes ten times as long.
 _WORDS: Final = {word.value: word for word in models.Word}
 
@@ -92,34 +78,18 @@ class Engine:
         self._worker = worker
         self._connect = connect
         self._registration = registration
-        self._queues = list(queues)
-        half = -(-concurrency // 2)
-        self._most_tasks = half if half >= _LEAST_HALF else concurrency
+        self._appetite = Appetite(queues, concurrency=concurrency, poll_interval=poll_interval)
         self._poll_interval = poll_interval
         self._recover_interval = recover_interval
-        self._marks = Marks()
         self._outbox: deque[Report] = deque()
         self._wake = asyncio.Event()
         self._claiming = True
         self._stopping = False
-        # There may be work of the kind that has not been asked for.
-        self._wants_tasks = True
-        self._wants_workflows = True
-        self._holds_back = False  # new workflows may wait that there was no room for
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
         self._accepted: list[Report] = []  # the worker is yet to be told
-        self._poll_at = 0.0
-        self._direct_until = 0.0  # until then workflows' tasks need not queue
-        self._is_listening = False  # notifications arrive
-        self._wait = max(_DECLARATION, 2 * poll_interval + 1)
-        self._empty_until = 0.0  # until then steps go out without a claim
-        self._declared_until = 0.0  # until then producers notify this worker
-        self._declare_at = 0.0
         self._tick_at = 0.0
         self._recover_at = 0.0
-        self._recent_wakes: deque[float] = deque(maxlen=_MOST_WAKES_PER_SECOND)
-        self._nap = _SHORTEST_NAP
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self.is_registered = False
         self._is_doubted = False  # somebody has heard that this worker is not known
@@ -136,29 +106,26 @@ class Engine:
 
     def nudge(self) -> None:
         """There may be work."""
-        self._wants_tasks = self._wants_workflows = True
+        self._appetite.nudge()
         self._wake.set()
 
     def notified(self, *, is_work: bool) -> None:
         """Somebody says that there is work (or, if not, that something becomes due soon)."""
         if is_work:
-            self._recent_wakes.append(time.monotonic())
-            self.nudge()
+            self._appetite.notified()
         else:
             self._tick_at = 0.0
-            self._wake.set()
+        self._wake.set()
 
     def listening(self, is_listening: bool) -> None:
         """Notifications arrive from now on, or do not any more."""
-        self._is_listening = is_listening
-        # What was announced before nobody heard.
-        self._declared_until = 0.0
-        self.nudge()
+        self._appetite.listening(is_listening)
+        self._wake.set()
 
     def serve(self, queues: Iterable[str]) -> None:
         """Take work from these queues too."""
-        self._queues.extend(queue for queue in queues if queue not in self._queues)
-        self.nudge()
+        self._appetite.serve(queues)
+        self._wake.set()
 
     def doubt(self) -> None:
         """Make sure that the database still knows this worker."""
@@ -216,10 +183,8 @@ class Engine:
                 await self._register()
             reports = self._take_reports()
             tasks, workflows = self._slots()
-            is_hungry = (tasks and self._wants_tasks) or (
-                workflows and (self._wants_workflows or (tasks and self._holds_back))
-            )
-            if is_hungry or (reports and not self._is_declared()):
+            is_hungry = self._appetite.is_hungry(tasks, workflows)
+            if is_hungry or (reports and not self._appetite.is_declared):
                 await self._exchange(reports, tasks, workflows)
             elif reports:
                 # New work is announced: they need not wait for a claim.
@@ -245,20 +210,14 @@ class Engine:
         """Until a report, a notification, or the time for the next poll or round of maintenance."""
         until = self._maintain_at
         if tasks or workflows:
-            now = time.monotonic()
-            if self._is_woken_often():
-                until = min(until, now + self._nap)
-                self._nap = min(2 * self._nap, _LONGEST_NAP)
-                self._wants_tasks = self._wants_workflows = True
-            elif self._worker.steps_under_way():
-                pass  # their reports come in a moment
-            elif not self._is_declared() and now < self._declare_at:
-                # What has just begun may be over in a moment, and its report asks for more.
-                until = min(until, self._declare_at)
+            is_step_under_way = self._worker.steps_under_way() > 0
+            pause = self._appetite.pause(is_step_under_way=is_step_under_way)
+            if pause is not None:
+                until = min(until, pause)
             elif not await self._declare(tasks, workflows):
                 return
             else:
-                until = min(until, self._poll_at)
+                until = min(until, self._appetite.poll_at)
         try:
             async with asyncio.timeout(max(until - time.monotonic(), 0)):
                 await self._wake.wait()
@@ -266,27 +225,12 @@ class Engine:
             pass
 
     async def _declare(self, tasks: int, workflows: int) -> bool:
-        """Have producers notify this worker, and look once more; whether there was nothing.
-
-        A producer sees the declaration only once it has committed, hence the second look; what
-        falls between a producer's look and that commit is found by the next poll.
-        """
-        looks = 1 if time.monotonic() >= self._poll_at else 0
-        if self._is_listening and not self._is_declared():
-            looks = 2
+        """Have producers notify this worker, and look once more; whether there was nothing."""
+        looks, wait = self._appetite.looks_before_sleep()
         for _ in range(looks):
-            wait = self._wait if self._is_listening else 0
             if await self._exchange([], tasks, workflows, wait=wait):
                 return False
         return not (self._outbox or self._wake.is_set())
-
-    def _is_declared(self) -> bool:
-        """Whether producers notify this worker."""
-        return time.monotonic() < self._declared_until
-
-    def _is_woken_often(self) -> bool:
-        wakes = self._recent_wakes
-        return len(wakes) == _MOST_WAKES_PER_SECOND and wakes[0] > time.monotonic() - 1
 
     # --- One exchange ---------------------------------------------------------------------
 
@@ -296,30 +240,25 @@ class Engine:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
         started = time.monotonic()
-        asked = sum(
-            one.tasks for one in reports if isinstance(one, models.Activation | models.Step)
+        claim = self._appetite.plan(
+            tasks,
+            workflows,
+            free=self._slots()[0],
+            asked=tasks_asked_for(reports),
+            is_step_under_way=self._worker.steps_under_way() > 0,
+            wait=wait,
         )
-        # Workflows begin as others make room, so that those that have begun get on.
-        fresh = max(tasks - asked, 0 if asked or self._worker.steps_under_way() else 1)
-        direct = self._direct_slots(asked, started)
-        tasks = min(max(tasks - direct, 0), self._most_tasks)
-        if 0 < asked == direct and started < self._empty_until:
-            tasks = workflows = 0
-        batch = calls_of(self.worker_id, reports, (self._queues, direct) if direct else None)
+        queues = self._appetite.queues
+        batch = calls_of(self.worker_id, reports, (queues, claim.direct) if claim.direct else None)
         calls: list[database.Call[Any]] = [*self._heartbeats(reports), *(call for _, call in batch)]
-        hints: dict[str, Any] = {}
-        if tasks or workflows:
-            hints = self._hints(started, wait)
-            if fresh < workflows:
-                hints["fresh"] = fresh
-            calls.append(database.claim(self.worker_id, self._queues, tasks, workflows, hints))
-            # What is announced while the claim is under way may have come too late for it.
-            self._wants_tasks &= not tasks
-            self._wants_workflows &= not workflows
+        if claim.is_one:
+            calls.append(
+                database.claim(self.worker_id, queues, claim.tasks, claim.workflows, claim.hints)
+            )
         try:
             answers = await database.exchange(self._connection, calls)
         except (psycopg.Error, OSError) as error:
-            self._wants_tasks = self._wants_workflows = True
+            self._appetite.nudge()
             if isinstance(error, psycopg.Error) and is_bad_data(error) and reports:
                 await self._send_apart(reports)
                 return 0
@@ -330,85 +269,16 @@ class Engine:
             return 0
 
         self._failures = 0
-        claimed = self._settle_all(
-            batch, answers[len(calls) - len(batch) - bool(tasks or workflows) :]
-        )
+        claimed = self._settle_all(batch, answers[len(calls) - len(batch) - claim.is_one :])
         if claimed:
-            self._declare_at = time.monotonic() + _LINGER
-        if tasks or workflows:
-            self._learn(answers[-1], tasks, workflows, hints, started)
+            self._appetite.began()
+        if claim.is_one:
+            if self._appetite.learn(claim, answers[-1], started):
+                self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
             claimed += answers[-1]
         if claimed:
             self._worker.start(claimed)
         return len(claimed)
-
-    def _direct_slots(self, asked: int, now: float) -> int:
-        """How many slots are for the tasks that workflows ask for with this exchange.
-
-        Only where nothing waits that would come before them: the last claims left slots free, or
-        gave nothing but such tasks, just made; or what comes is announced.
-        """
-        if now >= self._direct_until and (self._wants_tasks or not self._is_declared()):
-            return 0
-        return min(asked, self._slots()[0])
-
-    def _hints(self, now: float, wait: float) -> dict[str, Any]:
-        hints = self._marks.hints(now, before_sleep=wait > 0)
-        if wait:
-            hints["wait"] = wait
-        elif self._is_declared() and not self._is_woken_often():
-            # It lasts; a claim that does not say so would withdraw it.
-            hints["wait"] = self._wait
-        return hints
-
-    def _learn(
-        self,
-        claimed: Sequence[models.Claimed],
-        tasks: int,
-        workflows: int,
-        hints: Mapping[str, Any],
-        started: float,
-    ) -> None:
-        """What a claim says about when and where to claim next."""
-        now = time.monotonic()
-        taken = sum(one.kind == "task" for one in claimed)
-        is_full_scan = "marks" not in hints
-        self._poll_at = now + self._poll_interval
-        if workflows:
-            self._holds_back = hints.get("fresh") == 0
-        self._marks.learn(claimed, is_full_scan=is_full_scan, at=now, took=now - started)
-        if tasks:
-            may_jump = taken < tasks or all(map(_has_not_waited, claimed))
-            self._direct_until = now + _DIRECT_SECONDS if may_jump else 0.0
-        # A short claim has emptied the queues, as far as its marks let it see.
-        has_more_tasks = taken == tasks > 0
-        has_more_workflows = len(claimed) - taken == workflows > 0
-        self._wants_tasks |= has_more_tasks
-        self._wants_workflows |= has_more_workflows
-        if claimed:
-            self._nap = _SHORTEST_NAP
-            self._declare_at = now + _LINGER
-            # Queues take turns: those that gave something come last next time.
-            served = {one.queue for one in claimed}
-            self._queues.sort(key=served.__contains__)
-            if not self._is_declared():
-                self._recent_wakes.append(now)
-        elif self._is_declared() and not is_full_scan and self._marks.forget(now):
-            # Something was announced that stands before the marks.
-            self._wants_tasks = self._wants_workflows = True
-        self._empty_until = 0.0 if claimed else now + _LINGER
-        if not claimed and "wait" in hints:
-            self._declared_until = now + min(self._wait, 3600) / 2
-        elif self._is_declared() and (
-            "wait" not in hints
-            or has_more_tasks
-            or has_more_workflows
-            # Steps make work for this worker, and what it makes need not be announced to it.
-            or any(one.kind == "workflow" or one.parent_id is not None for one in claimed)
-        ):
-            # The next claim withdraws it.
-            self._declared_until = 0.0
-            self._tick_at = min(self._tick_at, now + _TICK_INTERVAL)
 
     def _heartbeats(self, reports: Sequence[Report]) -> list[database.Call[Any]]:
         if not self._beats:
@@ -525,8 +395,8 @@ class Engine:
         self._tick_at = math.inf
         result = await database.run(self._connection, database.tick("due"))
         if result.done:
-            self._wants_tasks = self._wants_workflows = True
-        if self._is_declared():
+            self._appetite.nudge()
+        if self._appetite.is_declared:
             rest = _TOLD_TICK_INTERVAL
         else:
             rest = _TICK_INTERVAL if is_busy else self._poll_interval
@@ -544,8 +414,7 @@ class Engine:
         # Before the first claim: deadlines of what began after a gap in the ticks need not wait.
         self._tick_at = 0.0
         await self._tick(is_busy=True)
-        self._declared_until = 0.0
-        self._wants_tasks = self._wants_workflows = True
+        self._appetite.begin_anew()
 
     async def _register(self) -> None:
         """Make this worker known, and find what it holds according to the database."""
@@ -592,7 +461,7 @@ class Engine:
             self._worker.lost(token)
         await database.run(self._connection, database.register_worker(self._registration(new)))
         self.worker_id = new
-        self._declared_until = 0.0
+        self._appetite.begin_anew()
 
     async def deregister(self) -> None:
         """Say goodbye, as far as the database can be reached."""
@@ -612,9 +481,3 @@ class Engine:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
-
-
-def _has_not_waited(one: models.Claimed) -> bool:
-    """Whether nothing is likely to wait that would come before the next step of a workflow."""
-    waited = (one.claimed_at - one.created_at).total_seconds()
-    return one.kind == "workflow" or (one.parent_id is not None and waited < _DIRECT_SECONDS)

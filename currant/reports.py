@@ -41,6 +41,11 @@ def leases_of(report: Report) -> Sequence[tuple[UUID, int]]:
     return [(report.execution_id, report.token)]
 
 
+def tasks_asked_for(reports: Sequence[Report]) -> int:
+    """How many tasks workflows ask for with these reports."""
+    return sum([one.tasks for one in reports if isinstance(one, models.Activation | models.Step)])
+
+
 def calls_of(
     worker: UUID, reports: Sequence[Report], direct: tuple[Sequence[str], int] | None = None
 ) -> list[tuple[Sequence[Report], database.Call[Any]]]:

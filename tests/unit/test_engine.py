@@ -501,8 +501,8 @@ async def test_new_workflows_that_were_held_back_begin_when_there_is_room(
     engine.listening(True)
     running = asyncio.create_task(engine.run())
     async with asyncio.timeout(20):
-        await until(engine._is_declared)
-        engine._direct_until = 0.0  # as after a while
+        await until(lambda: engine._appetite.is_declared)
+        engine._appetite._direct_until = 0.0  # as after a while
         engine.report(step(1, tasks=2))
         engine.notified(is_work=True)
         await until(lambda: 0 in rooms())
@@ -527,7 +527,7 @@ async def test_woken_it_claims_once_stays_declared_and_completes_without_a_claim
     worker.slots = (5, 5)
     engine.listening(True)
     running = asyncio.create_task(engine.run())
-    await until(engine._is_declared)
+    await until(lambda: engine._appetite.is_declared)
     server.claims.clear()
 
     server.claim = lambda: [claimed(1)] if not worker.started else []
@@ -538,7 +538,7 @@ async def test_woken_it_claims_once_stays_declared_and_completes_without_a_claim
 
     ((_, _, hints),) = server.claims
     assert hints["wait"] > 0
-    assert engine._is_declared()
+    assert engine._appetite.is_declared
     engine.stop()
     await running
 
@@ -549,7 +549,7 @@ async def test_a_claim_that_comes_back_full_ends_the_declaration(
     worker.slots = (1, 0)
     engine.listening(True)
     running = asyncio.create_task(engine.run())
-    await until(engine._is_declared)
+    await until(lambda: engine._appetite.is_declared)
     server.claims.clear()
 
     server.claim = lambda: [claimed(1)] if len(server.claims) == 1 else []
@@ -573,7 +573,7 @@ async def test_what_is_announced_while_a_claim_is_under_way_is_asked_for(
 
     engine.listening(True)
     running = asyncio.create_task(engine.run())
-    await until(engine._is_declared)
+    await until(lambda: engine._appetite.is_declared)
     server.claims.clear()
     server.claim = claim
 
@@ -586,7 +586,7 @@ async def test_what_is_announced_while_a_claim_is_under_way_is_asked_for(
 
 async def test_who_hears_nothing_does_not_ask_to_be_told(engine: Engine, server: Server) -> None:
     running = asyncio.create_task(engine.run())
-    await until(lambda: engine._poll_at > 0)
+    await until(lambda: engine._appetite.poll_at > 0)
     engine.report(completion(1))
     await until(lambda: len(server.claims) >= 2)
 
