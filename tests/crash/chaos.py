@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -41,15 +42,16 @@ class Load:
         self.promises: list[Promise] = []
         self.baskets: set[tuple[str, int]] = set()
 
-    async def run(self) -> None:
-        """Go on until cancelled."""
+    async def run(self, seconds: float) -> None:
+        """Go on for so long; whoever is begun then gets what he waits for."""
+        over = time.monotonic() + seconds
         kinds: list[Callable[[str], Coroutine[Any, Any, None]]] = [
             *[self._mixed] * 3,
             *[self._collect] * 2,
             *(self._basket, self._basket, self._courier, self._family, self._renewed),
             *(self._cancelled, self._forced, self._cancelled_family, self._onlooker, self._pool),
         ]
-        while True:
+        while time.monotonic() < over:
             await self._chance.choice(kinds)(f"n{next(self._numbers)}")
             await eventually(lambda: self._count_open() < _MOST_OPEN, "room", patience=60)
 
@@ -181,7 +183,8 @@ class Load:
         seen = ["completed", result] if status == "completed" else [status, kind]
         return found == ("completed", seen)
 
-    def _history(self, handle: Handle[Any]) -> str:
+    def history(self, handle: object) -> str:
+        """The history of an execution, in short."""
         rows = self._database.rows(
             "select event, position, kind, number, name from currant.history(%s)", handle
         )
@@ -200,7 +203,7 @@ class Load:
             )
         }
         broken: list[Any] = [
-            (one.kind, str(one.handle), ended.get(str(one.handle)), self._history(one.handle))
+            (one.kind, str(one.handle), ended.get(str(one.handle)), self.history(one.handle))
             for one in self.promises
             if str(one.handle) not in ended or not one.is_kept(*ended[str(one.handle)])
         ]
