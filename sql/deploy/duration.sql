@@ -12,9 +12,6 @@ as $$
 declare
     _result interval;
 begin
-    if value is null or jsonb_typeof(value) = 'null' then
-        return null;
-    end if;
     if jsonb_typeof(value) = 'number' then
         -- Bounded and rounded before the conversion, which fails for what is too large or too small.
         if abs(value::numeric) < 1e10 then
@@ -30,6 +27,8 @@ begin
         then
             null;
         end;
+    elsif value is null or jsonb_typeof(value) = 'null' then
+        return null;
     end if;
     if _result is null or _result < interval '0' or _result > interval '100 years' then
         raise exception using

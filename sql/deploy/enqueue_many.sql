@@ -119,19 +119,23 @@ declare
     _n integer;
 begin
     _policy := currant._policy(function, options, fallback_queue);
-    select max(pg_column_size(a.value)), max(left(a.value::text, 100)) filter (
-        where a.value is null or jsonb_typeof(a.value) not in ('object', 'array')
-    ), count(*) filter (where a.value is null)
-    into _bytes, _bad, _n
-    from unnest(args) as a (value);
+    -- One by itself needs no query.
+    if cardinality(args) = 1 and jsonb_typeof(args[1]) in ('object', 'array') then
+        _bytes := pg_column_size(args[1]);
+    else
+        select max(pg_column_size(a.value)), max(left(a.value::text, 100)) filter (
+            where a.value is null or jsonb_typeof(a.value) not in ('object', 'array')
+        ), count(*) filter (where a.value is null)
+        into _bytes, _bad, _n
+        from unnest(args) as a (value);
+    end if;
     if _bad is not null or _n > 0 then
         raise exception using
             errcode = '22023', message = 'arguments are neither a JSON object nor an array',
             detail = format('args is %s', coalesce(_bad, 'null')),
             hint = 'an object holds keyword arguments, an array positional ones';
     end if;
-    if greatest(_bytes, pg_column_size(_policy.headers)) > (select c.max_payload_bytes from currant.configuration as c)
-    then
+    if greatest(_bytes, pg_column_size(_policy.headers)) > _policy.max_payload_bytes then
         perform currant._check_size('arguments', _bytes);
         perform currant._check_size('headers', pg_column_size(_policy.headers));
     end if;

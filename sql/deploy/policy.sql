@@ -253,7 +253,8 @@ begin
             c.default_retry_max_delay
         ),
         coalesce(_run_at, currant._now() + _delay),
-        case when jsonb_typeof(options -> 'headers') = 'object' then options -> 'headers' end
+        case when jsonb_typeof(options -> 'headers') = 'object' then options -> 'headers' end,
+        c.max_payload_bytes
     into _result
     from currant.configuration as c
     left join currant.functions as f on f.name = _policy.function;

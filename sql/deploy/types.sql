@@ -106,7 +106,8 @@ create type currant._policy as (
     retry_backoff double precision,
     retry_max_delay interval,
     due_at timestamptz,
-    headers jsonb
+    headers jsonb,
+    max_payload_bytes integer
 );
 
 -- Private: rows of ready that a claim took.
