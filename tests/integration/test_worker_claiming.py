@@ -192,16 +192,18 @@ async def test_an_unknown_task_is_given_back_until_somebody_knows_it(
     work: StartWorker, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "currant")
-    execution = database.value("select currant.enqueue('later', '{}', '{\"queue\": \"default\"}')")
+    execution = database.value(
+        "select currant.enqueue('taught_later', '{}', '{\"queue\": \"default\"}')"
+    )
     work()
     await database.eventually("select true from currant.delayed where kind = 'release'")
 
     waits_for = database.value("select waits_for from currant.execution_status")
-    assert waits_for == "a worker that knows the task later"
-    await eventually(lambda: f"gave back later {execution}" in caplog.text)
+    assert waits_for == "a worker that knows the task taught_later"
+    await eventually(lambda: f"gave back taught_later {execution}" in caplog.text)
 
     @task
-    async def later() -> str:
+    async def taught_later() -> str:
         return "here"
 
     # Long before it would be tried again by itself.
