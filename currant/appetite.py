@@ -21,6 +21,8 @@ _LINGER: Final = 0.005
 # The naps get longer as long as there is nothing.
 _SHORTEST_NAP: Final = 0.005
 _LONGEST_NAP: Final = 0.04
+# At most so many reports in one transaction, so that a backlog after an outage does not become one.
+_MOST_REPORTS: Final = 500
 # With this many slots or more on each side, one half of them runs while the other is on its way to
 # the database and back. With fewer, an exchange for each half costs more than running both at once.
 _LEAST_HALF: Final = 50
@@ -59,6 +61,7 @@ class Appetite:
     Attributes:
         queues: in the order in which they are asked next.
         poll_at: when it looks again.
+        most_reports: how many reports go with one exchange.
     """
 
     def __init__(self, queues: Sequence[str], *, concurrency: int, poll_interval: float) -> None:
@@ -66,6 +69,7 @@ class Appetite:
         self.poll_at = 0.0
         half = -(-concurrency // 2)
         self._most_tasks = half if half >= _LEAST_HALF else concurrency
+        self.most_reports = half if half >= _LEAST_HALF else _MOST_REPORTS
         self._poll_interval = poll_interval
         self._wait = max(_DECLARATION, 2 * poll_interval + 1)
         self._marks = Marks()

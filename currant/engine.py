@@ -25,8 +25,6 @@ from currant.reports import calls_of, is_bad_data, leases_of, replacement, tasks
 
 _LOG = logging.getLogger("currant")
 
-# At most so many reports in one transaction, so that a backlog after an outage does not become one.
-_MOST_REPORTS: Final = 500
 # A busy worker looks for due timers and retries this often.
 _TICK_INTERVAL: Final = 0.1
 # One that is told what becomes due looks this often all the same.
@@ -197,7 +195,7 @@ class Engine:
         self._settle_accepted()
 
     def _take_reports(self) -> list[Report]:
-        count = min(len(self._outbox), _MOST_REPORTS)
+        count = min(len(self._outbox), self._appetite.most_reports)
         return [self._outbox.popleft() for _ in range(count)]
 
     def _slots(self) -> tuple[int, int]:

@@ -55,7 +55,7 @@ begin
         from jsonb_array_elements(given) with ordinality as x (value, n)
         cross join lateral (
             select
-                coalesce(array_agg(distinct c.kind), '{}') as kinds,
+                coalesce(array_agg(c.kind), '{}') as kinds,
                 min(coalesce(c.event, 0)) as earliest,
                 max(c.event) as latest,
                 max(c.number) filter (where c.kind not in ('cancel', 'version')) as last_command

@@ -81,7 +81,7 @@ create or replace function currant._apply_activations(
     slots integer,
     now timestamptz
 )
-returns currant.leases[]
+returns jsonb
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -100,7 +100,7 @@ declare
     _parents uuid[] := array[]::uuid[];
     _tasks integer[];
     _workflows integer[];
-    _leased currant.leases[] := array[]::currant.leases[];
+    _started jsonb := jsonb '[]';
     _armed record;
     _woken uuid[];
     _one currant._activation;
@@ -156,7 +156,7 @@ begin
             from unnest(_children) as x
             group by x.workflow_id
         ) as c;
-        _leased := currant._start_children(_children, worker, queues, slots, now);
+        _started := currant._start_children(_children, worker, queues, slots, now);
     end if;
 
     with moved as (
@@ -290,14 +290,14 @@ begin
             where w.execution_id = any (_woken);
         end if;
     end if;
-    return _leased;
+    return _started;
 end
 $$;
 
 comment on function currant._apply_activations(
     uuid, currant._activation[], currant.leases[], bigint[], text[], integer, timestamptz
 ) is
-'Does what accepted activations say: their events and commands go into the histories, what the commands ask for is made, and the workflows, whose rows the caller has locked, are parked, woken again, continued as new or ended. ended: leases of tasks that have just been completed, with their tokens, that activations answer without an inbox. Up to slots new tasks in the given queues are leased to the worker at once; returns these leases. Errors: 22023, KR001, KR005.';
+'Does what accepted activations say: their events and commands go into the histories, what the commands ask for is made, and the workflows, whose rows the caller has locked, are parked, woken again, continued as new or ended. ended: leases of tasks that have just been completed, with their tokens, that activations answer without an inbox. Up to slots new tasks in the given queues are leased to the worker at once; returns these as step_many does. Errors: 22023, KR001, KR005.';
 
 revoke all on function currant._apply_activations(
     uuid, currant._activation[], currant.leases[], bigint[], text[], integer, timestamptz

@@ -106,10 +106,16 @@ begin
     return query
     with wanted as materialized (
         select
-            row_number() over () as place, c as child,
-            coalesce(nullif(c.payload -> 'options', 'null'), '{}') as options,
-            p.queue, p.root_id
+            row_number() over () as place, c as child, o.options, p.queue, p.root_id
         from unnest(children) as c
+        cross join lateral (
+            -- Headers may be each task's own, and have no part in how it is run.
+            select case
+                when jsonb_typeof(c.payload -> 'options' -> 'headers') = 'object'
+                    then (c.payload -> 'options') - 'headers'
+                else coalesce(nullif(c.payload -> 'options', 'null'), '{}')
+            end as options
+        ) as o
         cross join lateral (
             select e.queue, e.root_id from currant.executions as e where e.id = c.workflow_id limit 1
         ) as p
@@ -143,7 +149,7 @@ create or replace function currant._start_children(
     slots integer,
     at timestamptz
 )
-returns currant.leases[]
+returns jsonb
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -155,13 +161,16 @@ set jit = off
 as $$
 declare
     _made record;
-    _leased currant.leases[] := array[]::currant.leases[];
 begin
     with resolved as materialized (
         select
             (r.child).workflow_id, (r.child).number, (r.child).name, (r.child).payload, (r.policy).version,
             (r.policy).queue, (r.policy).priority, (r.policy).max_attempts, (r.policy).timeout,
-            (r.policy).retry_delay, (r.policy).retry_backoff, (r.policy).retry_max_delay, (r.policy).headers,
+            (r.policy).retry_delay, (r.policy).retry_backoff, (r.policy).retry_max_delay,
+            case
+                when jsonb_typeof((r.child).payload -> 'options' -> 'headers') = 'object'
+                    then (r.child).payload -> 'options' -> 'headers'
+            end as headers,
             (r.policy).due_at, r.place, r.root_id, ((r.child).payload ->> 'id')::uuid as id,
             (r.child).kind = 'child' as is_workflow,
             coalesce((r.policy).due_at > _start_children.at, false) as is_later,
@@ -171,13 +180,18 @@ begin
         order by r.place
     ),
     wanted as materialized (
-        select
-            r.*,
-            r.may_be_direct
-            and row_number() over (
-                partition by r.may_be_direct order by r.priority desc, r.place
-            ) <= _start_children.slots as is_direct
-        from resolved as r
+        -- The token is drawn before the lease is inserted, so that what goes back need not be put together again.
+        select d.*, case when d.is_direct then nextval('currant.leases_token_seq') end as token
+        from (
+            select
+                r.*,
+                r.may_be_direct
+                and row_number() over (
+                    partition by r.may_be_direct order by r.priority desc, r.place
+                ) <= _start_children.slots as is_direct
+            from resolved as r
+        ) as d
+        order by d.place
     ),
     created as (
         insert into currant.executions (
@@ -191,12 +205,26 @@ begin
             w.retry_max_delay, w.workflow_id, w.number, w.root_id, w.payload -> 'options' ->> 'key', w.headers,
             _start_children.at, coalesce(w.payload -> 'options' ->> 'on_parent_end', 'cancel')
         from wanted as w
+    ),
+    leased as (
+        insert into currant.leases (
+            execution_id, token, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at, deadline_at
+        )
+        overriding system value
+        select
+            w.id, w.token, _start_children.worker, 1, false, w.workflow_id, w.number, _start_children.at,
+            _start_children.at + w.timeout
+        from wanted as w
+        where w.is_direct
     )
     select
-        array_agg(w.id) filter (where w.is_direct) as direct,
-        array_agg(w.workflow_id) filter (where w.is_direct) as parents,
-        array_agg(w.number) filter (where w.is_direct) as numbers,
-        array_agg(w.timeout) filter (where w.is_direct) as timeouts,
+        jsonb_agg(
+            jsonb_build_array(
+                w.id, w.token, w.name, w.version, w.queue, 1, w.max_attempts, coalesce(w.payload -> 'args', '{}'),
+                w.headers, w.workflow_id, w.number, w.root_id, _start_children.at, _start_children.at,
+                extract(epoch from w.timeout)
+            )
+        ) filter (where w.is_direct) as started,
         array_agg(w.id) filter (where w.is_workflow) as workflows,
         array_agg(w.id) filter (where w.is_later) as later,
         array_agg(w.due_at) filter (where w.is_later) as due_at,
@@ -204,19 +232,6 @@ begin
     into _made
     from (select x.* from wanted as x order by x.place) as w;
 
-    if _made.direct is not null then
-        with leased as (
-            insert into currant.leases as l (
-                execution_id, worker_id, attempt, is_workflow, parent_id, command_number, claimed_at, deadline_at
-            )
-            select
-                t.id, _start_children.worker, 1, false, t.parent_id, t.number, _start_children.at,
-                _start_children.at + t.timeout
-            from unnest(_made.direct, _made.parents, _made.numbers, _made.timeouts) as t (id, parent_id, number, timeout)
-            returning l as lease
-        )
-        select array_agg(l.lease) into _leased from leased as l;
-    end if;
     if _made.workflows is not null then
         insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at)
         select e.id, e.queue, -2 * e.priority, e.timeout, e.version, _start_children.at
@@ -237,12 +252,12 @@ begin
         ) as e
         order by t.n;
     end if;
-    return _leased;
+    return coalesce(_made.started, '[]');
 end
 $$;
 
 comment on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) is
-'Creates the tasks and child workflows that the given commands ask for, in that order. Up to slots tasks in the given queues, those of the highest priority first, are leased to the worker at once; returns these leases. Errors: 22023, KR001.';
+'Creates the tasks and child workflows that the given commands ask for, in that order. Up to slots tasks in the given queues, those of the highest priority first, are leased to the worker at once; returns these as step_many does. Errors: 22023, KR001.';
 
 revoke all on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) from public;
 

@@ -160,7 +160,7 @@ declare
     _ended_tokens bigint[] := array[]::bigint[];
     _accepted currant._activation[] := array[]::currant._activation[];
     _answered bigint[];
-    _leased currant.leases[] := array[]::currant.leases[];
+    _started jsonb := jsonb '[]';
     _words text[];
 begin
     if direct is null or direct <> '{}' then
@@ -208,7 +208,7 @@ begin
     end if;
 
     if _accepted <> '{}' then
-        _leased := currant._apply_activations(
+        _started := currant._apply_activations(
             worker, _accepted, _ended, _ended_tokens, _queues, _slots, _now
         );
     end if;
@@ -226,32 +226,7 @@ begin
                 then to_jsonb(array_fill('accepted'::text, array[cardinality(_tokens)]))
             else to_jsonb(currant._words(worker, _executions, _tokens, _ended_tokens))
         end,
-        'started', case
-            when _leased = '{}' then '[]'
-            else (
-                select jsonb_agg(
-                    jsonb_build_array(
-                        c.execution_id, c.token, c.function, c.version, c.queue, c.attempt, c.max_attempts, c.args,
-                        c.headers, c.parent_id, c.command_number, c.root_id, c.created_at, c.claimed_at, extract(epoch from c.timeout)
-                    )
-                )
-                from (
-                    select
-                        e.id as execution_id, l.token, e.function, e.version, e.queue, l.attempt, e.max_attempts,
-                        e.args, e.headers, e.parent_id, e.command_number, e.root_id, e.created_at, l.claimed_at,
-                        e.timeout
-                    from unnest(_leased) as l
-                    cross join lateral (
-                        select
-                            x.id, x.function, x.version, x.queue, x.max_attempts, x.args, x.headers, x.parent_id,
-                            x.command_number, x.root_id, x.created_at, x.timeout
-                        from currant.executions as x
-                        where x.id = l.execution_id
-                        limit 1
-                    ) as e
-                ) as c
-            )
-        end
+        'started', _started
     );
 end
 $$;
