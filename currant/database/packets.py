@@ -18,6 +18,10 @@ from currant.database.values import Call, Row
 _Connection = psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
 
 
+# The server may begin with what is sent so far, and it need not all be kept here.
+_ENOUGH_BYTES: Final = 1 << 18
+
+
 class _Statement(NamedTuple):
     sql: str
     name: bytes
@@ -59,6 +63,7 @@ def talk(
     # What answers are expected for: the preparation of a statement (True), or its execution.
     sent: list[tuple[_Statement, bool]] = []
     new: dict[str, _Statement] = {}
+    unsent = 0
     for call, values in zip(calls, params, strict=True):
         statement = session.prepared.get(call.sql) or new.get(call.sql)
         if statement is None:
@@ -68,10 +73,12 @@ def talk(
             sent.append((statement, True))
         pgconn.send_query_prepared(statement.name, values)
         sent.append((statement, False))
+        unsent += sum(map(len, filter(None, values)))
+        if unsent > _ENOUGH_BYTES:
+            yield from _flush(pgconn)
+            unsent = 0
     pgconn.pipeline_sync()
-    while pgconn.flush():
-        if (yield Wait.RW) & Ready.R:
-            pgconn.consume_input()
+    yield from _flush(pgconn)
     results: list[pq.abc.PGresult] = []
     while True:
         found = yield from generators.fetch_many(pgconn)
@@ -92,6 +99,12 @@ def talk(
     # There is one more if the commit failed.
     _check(results[-1], session)
     return [call.read(some) for call, some in zip(calls, rows, strict=True)]
+
+
+def _flush(pgconn: pq.abc.PGconn) -> Generator[Wait, Ready | int, None]:
+    while pgconn.flush():
+        if (yield Wait.RW) & Ready.R:
+            pgconn.consume_input()
 
 
 def _check(result: pq.abc.PGresult, session: _Session) -> None:

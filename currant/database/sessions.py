@@ -122,10 +122,12 @@ async def exchange(
     Errors are as psycopg raises them; the connection is then free of any transaction, or closed.
     """
     todo = list(calls)
-    if len(todo) <= 1:
-        return [await run(connection, call) for call in todo]
+    if not todo:
+        return []
     if not _is_pooled(connection):
         return await _in_packets(connection, todo)
+    if len(todo) == 1:
+        return [await run(connection, todo[0])]
     cursors: list[psycopg.AsyncCursor[Row]] = []
     try:
         async with connection.pipeline():
