@@ -1,9 +1,9 @@
 """The exchange between a worker and the database: what has happened goes out, work comes in.
 
-Reports (completions, failures, releases, activations) travel together with the next claim, in one
-transaction. The first goes out at once; whatever is reported while that exchange is in flight goes
-with the next one. What is claimed, and how reports were answered, is handed to the worker's
-callbacks. This module knows nothing about running functions.
+Reports (completions, failures, releases, activations, steps) travel together with the next claim,
+in one transaction. The first goes out at once; whatever is reported while that exchange is in
+flight goes with the next one. What is claimed, and how reports were answered, is handed to the
+worker's callbacks. This module knows nothing about running functions.
 """
 
 import asyncio

@@ -298,7 +298,7 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     """Completions of a workflow's tasks, and what the workflow makes of them, computed ahead."""
 
     execution_id: UUID  # the workflow's
-    token: int  # of the first completion
+    token: int  # its own, below 0: leases' are above
     last_event: int
     at: datetime
     completions: tuple[Completion, ...]
