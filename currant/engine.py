@@ -13,13 +13,15 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
 import psycopg
 
 from currant import database, errors, models
-from currant.appetite import Appetite
+from currant.appetite import Appetite, Claim
 from currant.models import Report
 from currant.reports import calls_of, is_bad_data, leases_of, replacement, tasks_asked_for
 
@@ -32,6 +34,8 @@ _TOLD_TICK_INTERVAL: Final = 5.0
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
+# SQLSTATE of what follows when somebody has had the session forget what it had prepared.
+_NOT_PREPARED: Final = "26000"
 # Looked up for every report; asking the enumeration takes ten times as long.
 _WORDS: Final = {word.value: word for word in models.Word}
 
@@ -56,6 +60,19 @@ class Worker(Protocol):
 
     def lost(self, token: int) -> None:
         """The lease is another's: stop working on it."""
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One exchange, until it has been answered."""
+
+    reports: list[Report]
+    claim: Claim
+    batch: list[tuple[Sequence[Report], database.Call[Any]]]
+    calls: list[database.Call[Any]]
+    started: float
+    sent: database.Sent | None = None  # that it was sent behind another
+    is_last: bool = False  # nothing is to be sent behind it
 
 
 class Engine:
@@ -85,7 +102,13 @@ class Engine:
         self._stopping = False
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
-        self._accepted: list[Report] = []  # the worker is yet to be told
+        # What the worker is yet to be told: answers, and what it has claimed.
+        self._answered: list[tuple[Report, models.Word]] = []
+        self._claimed: list[models.Claimed] = []
+        self._is_news_due = False
+        self._fault: Exception | None = None  # the worker could not take it
+        self._flight: _Flight | None = None  # what the database is answering
+        self._behind: _Flight | None = None  # what has been sent behind that
         self._tick_at = 0.0
         self._recover_at = 0.0
         self._connection: psycopg.AsyncConnection[Any] | None = None
@@ -100,6 +123,8 @@ class Engine:
         if details is not None:
             self._beats[report.token] = models.Beat(report.execution_id, report.token, details)
         self._outbox.append(report)
+        if self._flight is not None and len(self._outbox) >= self._appetite.most_reports:
+            self._send_behind()
         self._wake.set()
 
     def nudge(self) -> None:
@@ -171,28 +196,30 @@ class Engine:
                 await asyncio.sleep(delay)
 
     def _is_finished(self) -> bool:
-        return self._stopping and not self._outbox and not self._postponed
+        return self._stopping and not (self._outbox or self._postponed or self._behind)
 
     async def _serve(self) -> None:
         while not self._is_finished():
             self._wake.clear()
+            if self._fault is not None:
+                raise self._fault
+            if self._behind is not None:
+                await self._land_behind()
+                continue
             if self._is_doubted:
                 self._is_doubted = False
                 await self._register()
             reports = self._take_reports()
             tasks, workflows = self._slots()
             is_hungry = self._appetite.is_hungry(tasks, workflows)
-            if is_hungry or (reports and not self._appetite.is_declared):
-                await self._exchange(reports, tasks, workflows)
-            elif reports:
-                # New work is announced: they need not wait for a claim.
-                await self._exchange(reports, 0, 0)
+            if reports or is_hungry:
+                await self._exchange(reports, *self._wanted(tasks, workflows))
             elif time.monotonic() < self._maintain_at:
                 await self._sleep(tasks, workflows)
                 continue
-            if time.monotonic() >= self._maintain_at:
+            if time.monotonic() >= self._maintain_at and self._behind is None:
                 await self._tick(is_busy=bool(reports or is_hungry))
-        self._settle_accepted()
+        self._tell_worker()
 
     def _take_reports(self) -> list[Report]:
         count = min(len(self._outbox), self._appetite.most_reports)
@@ -202,7 +229,22 @@ class Engine:
         if not self._claiming:
             return 0, 0
         tasks, workflows = self._worker.free_slots()
-        return max(tasks - self._worker.steps_under_way(), 0), workflows
+        if self._flight is not None:
+            tasks -= self._flight.claim.tasks + self._flight.claim.direct
+            workflows -= self._flight.claim.workflows
+        for one in self._claimed:
+            if one.kind == "task":
+                tasks -= 1
+            else:
+                workflows -= 1
+        return max(tasks - self._worker.steps_under_way(), 0), max(workflows, 0)
+
+    def _wanted(self, tasks: int, workflows: int) -> tuple[int, int]:
+        """For how many of these slots reports bring something home."""
+        if self._appetite.is_hungry(tasks, workflows) or not self._appetite.is_declared:
+            return tasks, workflows
+        # New work is announced: they need not wait for a claim.
+        return 0, 0
 
     async def _sleep(self, tasks: int, workflows: int) -> None:
         """Until a report, a notification, or the time for the next poll or round of maintenance."""
@@ -226,7 +268,7 @@ class Engine:
         """Have producers notify this worker, and look once more; whether there was nothing."""
         looks, wait = self._appetite.looks_before_sleep()
         for _ in range(looks):
-            if await self._exchange([], tasks, workflows, wait=wait):
+            if await self._exchange([], tasks, workflows, wait=wait) or self._behind is not None:
                 return False
         return not (self._outbox or self._wake.is_set())
 
@@ -237,7 +279,12 @@ class Engine:
     ) -> int:
         """Send the reports and claim into the free slots; how much was claimed."""
         assert self._connection is not None
-        started = time.monotonic()
+        flight = self._prepare(reports, tasks, workflows, wait)
+        return await self._land(flight, database.exchange(self._connection, flight.calls))
+
+    def _prepare(
+        self, reports: list[Report], tasks: int, workflows: int, wait: float = 0
+    ) -> _Flight:
         claim = self._appetite.plan(
             tasks,
             workflows,
@@ -253,30 +300,105 @@ class Engine:
             calls.append(
                 database.claim(self.worker_id, queues, claim.tasks, claim.workflows, claim.hints)
             )
-        try:
-            answers = await database.exchange(self._connection, calls)
-        except (psycopg.Error, OSError) as error:
-            self._appetite.nudge()
-            if isinstance(error, psycopg.Error) and is_bad_data(error) and reports:
-                await self._send_apart(reports)
-                return 0
-            self._outbox.extendleft(reversed(reports))
-            if getattr(error, "sqlstate", None) != "KR002":
-                raise
-            await self._register_anew()
-            return 0
+        return _Flight(reports, claim, batch, calls, time.monotonic())
 
+    def _send_behind(self) -> None:
+        """Send what is reported while the database is at work, since it is as much as goes at once.
+
+        Then the database has something to go on with while its last answer is gone through.
+        """
+        assert self._connection is not None
+        assert self._flight is not None
+        is_due = self._is_doubted or time.monotonic() >= self._maintain_at
+        if self._behind is not None or self._flight.is_last or is_due:
+            return
+        # Once is enough: whatever keeps it from being sent would keep it the next time.
+        self._flight.is_last = True
+        if not database.can_send_behind(self._connection):
+            return
+        reports = self._take_reports()
+        flight: _Flight | None = None
+        # Of an error the exchange that meets it next will tell: whoever has reported is not to.
+        with suppress(Exception):
+            flight = self._prepare(reports, *self._wanted(*self._slots()))
+            flight.sent = database.send_behind(self._connection, flight.calls)
+        if flight is not None and flight.sent is not None:
+            self._behind = flight
+        else:
+            self._take_back(reports)
+
+    async def _land_behind(self) -> None:
+        flight, self._behind = self._behind, None
+        assert self._connection is not None
+        assert flight is not None
+        assert flight.sent is not None
+        flight.started = time.monotonic()
+        await self._land(flight, database.receive(self._connection, flight.sent))
+
+    async def _land(self, flight: _Flight, answers: Awaitable[list[Any]]) -> int:
+        """Wait for the answer and take it in; how much was claimed."""
+        self._flight = flight
+        try:
+            got = await answers
+        except (psycopg.Error, OSError) as error:
+            self._flight = None
+            await self._clear_behind()
+            return await self._failed(flight, error)
+        finally:
+            self._flight = None
+        return self._take_in(flight, got)
+
+    async def _clear_behind(self) -> None:
+        """See to it that the connection, if there still is one, can be used for other things."""
+        flight, self._behind = self._behind, None
+        if flight is None:
+            return
+        assert self._connection is not None
+        assert flight.sent is not None
+        try:
+            got = await database.receive(self._connection, flight.sent)
+        except (psycopg.Error, OSError):
+            self._take_back(flight.reports)
+        else:
+            self._take_in(flight, got)
+
+    def _take_in(self, flight: _Flight, got: Sequence[Any]) -> int:
         self._failures = 0
-        claimed = self._settle_all(batch, answers[len(calls) - len(batch) - claim.is_one :])
+        claim, batch = flight.claim, flight.batch
+        claimed = self._settle_all(batch, got[len(flight.calls) - len(batch) - claim.is_one :])
         if claimed:
             self._appetite.began()
         if claim.is_one:
-            if self._appetite.learn(claim, answers[-1], started):
+            if self._appetite.learn(claim, got[-1], flight.started):
                 self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
-            claimed += answers[-1]
-        if claimed:
-            self._worker.start(claimed)
+            claimed += got[-1]
+        self._claimed += claimed
+        if self._outbox or self._behind is not None:
+            # The next exchange goes out before this one is gone through.
+            self._tell_worker_soon()
+        else:
+            self._tell_worker()
         return len(claimed)
+
+    async def _failed(self, flight: _Flight, error: psycopg.Error | OSError) -> int:
+        """Nothing of it has happened: it is sent again, once that is of use."""
+        if isinstance(error, psycopg.Error) and is_bad_data(error) and flight.reports:
+            self._appetite.nudge()
+            await self._send_apart(flight.reports)
+            return 0
+        self._take_back(flight.reports)
+        state = getattr(error, "sqlstate", None)
+        if state == "KR002":
+            await self._register_anew()
+        elif state == _NOT_PREPARED and not self._failures:
+            self._failures = 1
+        else:
+            raise error
+        return 0
+
+    def _take_back(self, reports: Sequence[Report]) -> None:
+        self._outbox.extendleft(reversed(reports))
+        self._appetite.nudge()
 
     def _heartbeats(self, reports: Sequence[Report]) -> list[database.Call[Any]]:
         if not self._beats:
@@ -305,10 +427,29 @@ class Engine:
                 self._settle(report, _WORDS[word])
         return started
 
-    def _settle_accepted(self) -> None:
-        accepted, self._accepted = self._accepted, []
-        for report in accepted:
-            self._worker.settled(report, models.Word.ACCEPTED)
+    def _tell_worker_soon(self) -> None:
+        if not self._is_news_due:
+            self._is_news_due = True
+            asyncio.get_running_loop().call_soon(self._tell_worker_now)
+
+    def _tell_worker_now(self) -> None:
+        try:
+            self._tell_worker()
+        except Exception as error:
+            # Not the event loop's to log: it is the end of `run`.
+            self._fault = error
+            self._wake.set()
+
+    def _tell_worker(self) -> None:
+        """Hand over what the database has answered."""
+        self._is_news_due = False
+        answered, self._answered = self._answered, []
+        for report, word in answered:
+            self._worker.settled(report, word)
+        if self._claimed:
+            self._worker.start(self._claimed)
+            # Not before: what starts them may report, and ask for slots.
+            self._claimed = []
 
     def _settle(self, report: Report, word: models.Word) -> None:
         if word is models.Word.BUSY:
@@ -319,13 +460,7 @@ class Engine:
         if isinstance(report, models.Failure | models.Activation | models.Step):
             # It may have left something that is due before the next round of maintenance.
             self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
-        elif word is models.Word.ACCEPTED:
-            # Nothing follows from it. The next exchange goes out before that is written down.
-            if not self._accepted:
-                asyncio.get_running_loop().call_soon(self._settle_accepted)
-            self._accepted.append(report)
-            return
-        self._worker.settled(report, word)
+        self._answered.append((report, word))
 
     def _send_again(self, token: int) -> None:
         report = self._postponed.pop(token, None)
@@ -355,6 +490,7 @@ class Engine:
                     parts.extendleft([part[middle:], part[:middle]])
                 continue
             self._settle_all(batch, answers[len(calls) - len(batch) :])
+            self._tell_worker()
 
     def _replace(self, report: Report, reason: errors.CurrantError) -> None:
         """Report something storable in place of what was refused."""
@@ -417,6 +553,7 @@ class Engine:
     async def _register(self) -> None:
         """Make this worker known, and find what it holds according to the database."""
         assert self._connection is not None
+        self._tell_worker()
         registration = database.register_worker(self._registration(self.worker_id))
         try:
             await database.run(self._connection, registration)
@@ -447,6 +584,7 @@ class Engine:
             self.worker_id,
             new,
         )
+        self._tell_worker()
         self._outbox.extend(self._postponed.values())
         self._postponed.clear()
         while self._outbox:
@@ -455,6 +593,7 @@ class Engine:
                 for completion in report.completions:
                     self._settle(completion, models.Word.LOST)
             self._settle(report, models.Word.LOST)
+        self._tell_worker()
         for token in list(self._worker.held()):
             self._worker.lost(token)
         await database.run(self._connection, database.register_worker(self._registration(new)))

@@ -51,6 +51,7 @@ from currant.database.listings import (
     workers,
     workflow_versions,
 )
+from currant.database.packets import Sent
 from currant.database.refusals import (
     is_connection_lost,
     is_transient,
@@ -58,13 +59,16 @@ from currant.database.refusals import (
     translate,
 )
 from currant.database.sessions import (
+    can_send_behind,
     check_url,
     connect,
     connect_sync,
     exchange,
     exchange_sync,
+    receive,
     run,
     run_sync,
+    send_behind,
 )
 from currant.database.values import Call, Identifier, Row, plain_json
 
@@ -75,8 +79,10 @@ __all__ = [
     "Call",
     "Identifier",
     "Row",
+    "Sent",
     "advance",
     "advance_many",
+    "can_send_behind",
     "cancel",
     "check_url",
     "claim",
@@ -102,6 +108,7 @@ __all__ = [
     "listen",
     "plain_json",
     "queue_stats",
+    "receive",
     "register_functions",
     "register_worker",
     "release",
@@ -111,6 +118,7 @@ __all__ = [
     "retry",
     "run",
     "run_sync",
+    "send_behind",
     "server_answers",
     "settings",
     "signal",

@@ -361,12 +361,12 @@ def _activation_json(report: models.Activation | models.Step) -> str:
         what = f'"token":{report.token},"arrivals":{list(report.arrivals)}'
     else:
         completions = ",".join(
-            f'{{"execution":"{one.execution_id}","token":{one.token},"result":{one.result}}}'
+            f'{{"execution":"{one.execution_id.hex}","token":{one.token},"result":{one.result}}}'
             for one in report.completions
         )
         what = f'"at":"{report.at.isoformat()}","completions":[{completions}]'
     return (
-        f'{{"execution":"{report.execution_id}","last_event":{report.last_event},{what},'
+        f'{{"execution":"{report.execution_id.hex}","last_event":{report.last_event},{what},'
         f'"commands":{report.commands},"options":{report.options}}}'
     )
 

@@ -1,9 +1,10 @@
 """Connections, and running calls on them: one by one, or several in one transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import tuple_row
 from psycopg.types.string import TextLoader
@@ -152,16 +153,85 @@ async def exchange(
 
 async def _in_packets(connection: psycopg.AsyncConnection[Any], todo: list[Call[Any]]) -> list[Any]:
     async with connection.lock:
+        sent = packets.Sent(connection, todo)
         try:
-            try:
-                return await connection.wait(packets.talk(connection, todo))
-            except psycopg.errors.InvalidSqlStatementName:
-                # Somebody has had the session forget what it had prepared.
-                packets.forget(connection)
-                return await connection.wait(packets.talk(connection, todo))
-        finally:
-            if not connection.closed and connection.pgconn.pipeline_status:
-                await connection.close()
+            return await _answers(connection, sent, packets.talk(connection, sent))
+        except psycopg.errors.InvalidSqlStatementName:
+            # Somebody has had the session forget what it had prepared.
+            packets.forget(connection)
+            if packets.is_pending(connection):
+                raise
+        sent = packets.Sent(connection, todo)
+        return await _answers(connection, sent, packets.talk(connection, sent))
+
+
+async def _answers(
+    connection: psycopg.AsyncConnection[Any], sent: packets.Sent, talk: PQGen[list[Any]]
+) -> list[Any]:
+    is_cut_short = True
+    try:
+        answers = await connection.wait(talk)
+        is_cut_short = False
+    except psycopg.Error:
+        is_cut_short = False
+        raise
+    finally:
+        # Nobody will ask for what was sent behind, either, if this is not to go on.
+        is_broken = not sent.is_answered or (is_cut_short and packets.is_pending(connection))
+        if is_broken and not connection.closed:
+            await connection.close()
+    return answers
+
+
+# Bytes that a socket takes at once, even if the server reads nothing for a while.
+_MOST_BEHIND: Final = 1 << 16
+
+
+def can_send_behind(connection: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether an `exchange` is under way that calls can be sent behind.
+
+    Through a transaction pooler they never can.
+    """
+    return not connection.closed and packets.can_send_behind(connection)
+
+
+def send_behind(
+    connection: psycopg.AsyncConnection[Any], calls: Sequence[Call[Any]]
+) -> packets.Sent | None:
+    """Send the calls while an `exchange` on this connection has not been answered.
+
+    The server goes on with them at once when it has done that, without a look at how it went.
+
+    Returns:
+        For `receive`, after that exchange; until then nothing else can be done with the connection.
+        None: nothing has been sent, since it is not possible, or these are more than a few bytes.
+    """
+    if not can_send_behind(connection):
+        return None
+    try:
+        sent = packets.Sent(connection, calls)
+    except psycopg.DataError:
+        # An exchange of their own will say so.
+        return None
+    if sent.size > _MOST_BEHIND:
+        return None
+    try:
+        packets.send_behind(connection, sent)
+    except psycopg.Error:
+        # It is lost, as the exchange under way is about to find out.
+        connection.pgconn.finish()
+        return None
+    return sent
+
+
+async def receive(connection: psycopg.AsyncConnection[Any], sent: packets.Sent) -> list[Any]:
+    """What `exchange` would have returned, or raised, for calls that were sent behind another."""
+    async with connection.lock:
+        try:
+            return await _answers(connection, sent, packets.answers(connection, sent))
+        except psycopg.errors.InvalidSqlStatementName:
+            packets.forget(connection)
+            raise
 
 
 def exchange_sync(connection: psycopg.Connection[Any], calls: Iterable[Call[Any]]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Several calls at once: one transaction, one round trip, and a connection that survives errors."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -8,7 +9,7 @@ import psycopg
 import pytest
 
 from currant import database
-from currant.database import Call
+from currant.database import Call, packets, sessions
 from currant.settings import Settings
 
 
@@ -196,3 +197,195 @@ async def test_answers_larger_than_a_packet_arrive_whole(
     call = ask("select %s::text", text)
 
     assert await database.exchange(connection, [call, call]) == [text, text]
+
+
+# --- Calls that are sent behind others
+
+
+Behind = tuple[asyncio.Task[list[Any]], database.Sent | None]
+
+
+async def both(
+    connection: psycopg.AsyncConnection[Any], first: list[Call[Any]], second: list[Call[Any]]
+) -> Behind:
+    """An exchange, and calls that are sent while it is under way."""
+    exchange = asyncio.create_task(database.exchange(connection, first))
+    await asyncio.sleep(0)
+    return exchange, database.send_behind(connection, second)
+
+
+@pytest.fixture
+async def prepared(empty_database_url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    connection = await database.connect(
+        empty_database_url, settings=Settings(), application_name="test"
+    )
+    async with connection:
+        await database.run(connection, ask("create table seen (id int primary key)"))
+        yield connection
+
+
+async def test_what_is_sent_behind_is_a_transaction_of_its_own(
+    prepared: psycopg.AsyncConnection[Any],
+) -> None:
+    for _ in range(3):
+        exchange, sent = await both(prepared, [ask(TRANSACTION)] * 2, [ask(TRANSACTION)] * 2)
+        assert sent is not None
+
+        first, second = await exchange, await database.receive(prepared, sent)
+
+        assert len({*first, *second}) == 2
+        assert first[0] == first[1]
+        assert second[0] == second[1]
+        assert await database.run(prepared, ask("select 7")) == 7
+
+
+async def test_more_can_be_sent_behind_what_was_sent_behind(
+    prepared: psycopg.AsyncConnection[Any],
+) -> None:
+    exchange, sent = await both(prepared, [ask(ADD, 1)], [ask(ADD, 2)])
+    assert await exchange == [1]
+    for number in range(3, 9):
+        assert sent is not None
+        following = database.send_behind(prepared, [ask(ADD, number)])
+        assert await database.receive(prepared, sent) == [number - 1]
+        sent = following
+    assert sent is not None
+    assert await database.receive(prepared, sent) == [8]
+
+    assert await database.exchange(prepared, [ask(COUNT)]) == [8]
+
+
+@pytest.mark.parametrize("bad", [1, 2], ids=["first", "second"])
+async def test_an_error_of_one_is_none_of_the_other(
+    prepared: psycopg.AsyncConnection[Any], bad: int
+) -> None:
+    for number in range(5):
+        calls = [
+            [ask(ADD, 10 * number + n), ask("select 1 / %s::int", int(bad != n))] for n in (1, 2)
+        ]
+        exchange, sent = await both(prepared, *calls)
+        assert sent is not None
+
+        answers = await asyncio.gather(
+            exchange, database.receive(prepared, sent), return_exceptions=True
+        )
+
+        assert isinstance(answers[bad - 1], psycopg.errors.DivisionByZero)
+        assert answers[2 - bad] == [10 * number + 3 - bad, 1]
+        assert await database.exchange(prepared, [ask(COUNT)]) == [number + 1]
+
+
+async def test_a_connection_that_is_lost_is_lost_for_both(
+    prepared: psycopg.AsyncConnection[Any],
+) -> None:
+    own = ask("select pg_terminate_backend(pg_backend_pid())")
+    exchange, sent = await both(prepared, [own], [ask(ADD, 1)])
+    assert sent is not None
+
+    with pytest.raises(psycopg.OperationalError):
+        await exchange
+    with pytest.raises(psycopg.OperationalError):
+        await database.receive(prepared, sent)
+
+    assert prepared.closed
+
+
+async def test_neither_side_waits_for_the_other_to_read(
+    prepared: psycopg.AsyncConnection[Any],
+) -> None:
+    large = ask("select repeat('x', 20000000)")
+    some = ask("select repeat(%s::text, 1000)", "y" * 30_000)
+    exchange, sent = await both(prepared, [large] * 3, [some] * 2)
+    assert sent is not None
+
+    async with asyncio.timeout(60):
+        assert await exchange == ["x" * 20_000_000] * 3
+        assert await database.receive(prepared, sent) == ["y" * 30_000_000] * 2
+
+
+async def test_nothing_gets_between_what_is_being_sent(
+    prepared: psycopg.AsyncConnection[Any],
+) -> None:
+    text = "x" * 20_000_000
+
+    exchange, sent = await both(prepared, [ask("select %s::text", text)], [ask(ADD, 1)])
+
+    assert sent is None
+    assert await exchange == [text]
+
+
+async def test_an_answer_that_came_while_more_was_sent_is_not_waited_for(
+    prepared: psycopg.AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sending may read, and then nothing is left on the socket that would wake who waits for it."""
+    monkeypatch.setattr(sessions, "_MOST_BEHIND", 1 << 30)
+    monkeypatch.setattr(packets, "_ENOUGH_BYTES", 1 << 30)
+    exchange = asyncio.create_task(database.exchange(prepared, [ask(TRANSACTION)]))
+    await asyncio.sleep(0)
+    # The event loop is busy until the answer is there.
+    select.select([prepared.fileno()], [], [], 60)
+    text = "x" * 200_000
+    sent = database.send_behind(prepared, [ask("select %s::text", text)] * 20)
+    assert sent is not None
+
+    async with asyncio.timeout(60):
+        await exchange
+        assert await database.receive(prepared, sent) == [text] * 20
+
+
+async def test_only_a_little_is_sent_behind(prepared: psycopg.AsyncConnection[Any]) -> None:
+    exchange, sent = await both(prepared, [ask(TRANSACTION)], [ask("select %s", "x" * 100_000)])
+
+    assert sent is None
+    await exchange
+    assert await database.run(prepared, ask("select 7")) == 7
+
+
+async def test_nobody_can_use_the_connection_if_the_exchange_before_is_cancelled(
+    prepared: psycopg.AsyncConnection[Any],
+) -> None:
+    """The answers to what is behind it would be taken for those to something else."""
+    exchange, sent = await both(prepared, [ask("select pg_sleep(600)")], [ask(ADD, 1)])
+    assert sent is not None
+
+    exchange.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await exchange
+
+    assert prepared.closed
+    with pytest.raises(psycopg.OperationalError):
+        await database.receive(prepared, sent)
+
+
+async def test_both_come_through_when_the_session_has_forgotten_its_statements(
+    prepared: psycopg.AsyncConnection[Any],
+) -> None:
+    assert await database.exchange(prepared, [ask("select 1")]) == [1]
+    await prepared.execute("deallocate all")
+    exchange, sent = await both(prepared, [ask("select 1")], [ask("select 1")])
+    assert sent is not None
+
+    answers = await asyncio.gather(
+        exchange, database.receive(prepared, sent), return_exceptions=True
+    )
+
+    assert [type(answer) for answer in answers] == [psycopg.errors.InvalidSqlStatementName] * 2
+    assert await database.exchange(prepared, [ask("select 1")]) == [1]
+
+
+async def test_nothing_is_sent_behind_where_that_is_not_possible(
+    connection: psycopg.AsyncConnection[Any], settings: Settings
+) -> None:
+    assert database.send_behind(connection, [ask(ADD, 1)]) is None
+
+    exchange, sent = await both(connection, [ask("select 1")] * 2, [ask(ADD, 1)])
+    assert (sent is None) == (not settings.database_prepare)
+    assert await exchange == [1, 1]
+    if sent is not None:
+        assert await database.receive(connection, sent) == [1]
+
+    # Parameters that are no text are the caller's to find, with an exchange of their own.
+    exchange, sent = await both(connection, [ask("select 1")] * 2, [ask("select %s", "a\0b")])
+    assert sent is None
+    assert await exchange == [1, 1]
+    assert await database.run(connection, ask("select 7")) == 7

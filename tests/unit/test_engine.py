@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -45,9 +46,22 @@ class Server:
         self.claims: list[tuple[int, int, dict[str, Any]]] = []  # tasks, workflows, hints
         self.claim: Callable[[], list[models.Claimed]] = list
         self.directs: list[int] = []
+        self.gate = asyncio.Event()  # what comes first is answered once it is open
+        self.gate.set()
+        self.can_follow = True
         self.step: Callable[[Sequence[Report]], models.Stepped] = _all_accepted
 
+    def can_send_behind(self, _: Connection) -> bool:
+        return True
+
+    def send_behind(self, _: Connection, calls: Sequence[database.Call[Any]]) -> Any:
+        return calls if self.can_follow else None
+
+    async def receive(self, connection: Connection, sent: Any) -> list[Any]:
+        return await self.exchange(connection, sent)
+
     async def exchange(self, _: Connection, calls: Sequence[database.Call[Any]]) -> list[Any]:
+        await self.gate.wait()
         # Answers before anything is counted as stored, as in one transaction.
         results = [result for call in calls for result in _results(call)]
         state = self.refuse(results)
@@ -152,6 +166,9 @@ class Worker:
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
     monkeypatch.setattr(database, "exchange", server.exchange)
+    monkeypatch.setattr(database, "can_send_behind", server.can_send_behind)
+    monkeypatch.setattr(database, "send_behind", server.send_behind)
+    monkeypatch.setattr(database, "receive", server.receive)
     monkeypatch.setattr(database, "run", server.run)
     monkeypatch.setattr(database, "complete_many", _complete_many)
     monkeypatch.setattr(database, "fail_many", _fail_many)
@@ -633,3 +650,197 @@ def test_there_is_one_call_for_each_kind_of_report() -> None:
     calls = calls_of(new_id(), [one, given_back, two])
 
     assert [list(reports) for reports, _ in calls] == [[one, two], [given_back]]
+
+
+# --- What is sent behind an exchange that is under way
+
+
+@pytest.fixture
+async def busy(worker: Worker, server: Server) -> AsyncIterator[Engine]:
+    """An engine whose first exchange, with report 0, is not answered before the gate opens."""
+
+    async def connect() -> Any:
+        return Connection()
+
+    worker.slots = (0, 0)
+    engine = Engine(
+        worker,
+        connect=connect,
+        registration=lambda identity: {"id": str(identity)},
+        queues=["q"],
+        concurrency=100,
+        poll_interval=3600,
+        recover_interval=3600,
+    )
+    server.gate.clear()
+    running = asyncio.create_task(engine.run())
+    engine.report(completion(0))
+    async with asyncio.timeout(20):
+        while engine._flight is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        yield engine
+        engine.stop()
+        server.gate.set()
+        with suppress(ZeroDivisionError):
+            await running
+
+
+def numbers(first: int, end: int) -> list[str]:
+    return [str(number) for number in range(first, end)]
+
+
+async def settled(worker: Worker, count: int) -> None:
+    while len(worker.settled_words) < count:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_as_much_as_goes_at_once_goes_behind_what_is_under_way(
+    busy: Engine, server: Server, worker: Worker
+) -> None:
+    for token in range(1, 120):
+        busy.report(completion(token))
+    assert busy._behind is not None
+
+    server.gate.set()
+    await settled(worker, 120)
+
+    assert server.exchanges == [["0"], numbers(1, 51), numbers(51, 101), numbers(101, 120)]
+    assert set(worker.settled_words.values()) == {Word.ACCEPTED}
+
+
+async def test_less_than_that_waits_for_the_answer(busy: Engine) -> None:
+    for token in range(1, 50):
+        busy.report(completion(token))
+
+    assert busy._behind is None
+
+
+async def test_what_cannot_be_sent_behind_is_sent_later(
+    busy: Engine, server: Server, worker: Worker
+) -> None:
+    server.can_follow = False
+    for token in range(1, 101):
+        busy.report(completion(token))
+    assert busy._behind is None
+
+    server.gate.set()
+    await settled(worker, 101)
+
+    assert server.exchanges == [["0"], numbers(1, 51), numbers(51, 101)]
+
+
+async def test_maintenance_is_not_kept_waiting(
+    busy: Engine, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duties: list[object] = []
+    run = server.run
+
+    async def noted(connection: Connection, call: database.Call[Any]) -> Any:
+        duties.append(call.params[0])
+        return await run(connection, call)
+
+    monkeypatch.setattr(database, "run", noted)
+    busy.notified(is_work=False)
+    for token in range(1, 60):
+        busy.report(completion(token))
+    assert busy._behind is None
+
+    server.gate.set()
+    while "due" not in duties:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+async def test_both_are_sent_again_in_their_order_after_the_connection_was_lost(
+    busy: Engine, server: Server, worker: Worker
+) -> None:
+    losses = iter(["lost", "lost"])
+    server.refuse = lambda results: next(losses, None)
+    for token in range(1, 51):
+        busy.report(completion(token))
+
+    server.gate.set()
+    await settled(worker, 51)
+
+    assert [text for texts in server.exchanges for text in texts] == numbers(0, 51)
+
+
+@pytest.mark.parametrize("bad", ["0", "7"], ids=["first", "second"])
+async def test_bad_data_in_one_is_no_trouble_for_the_other(
+    busy: Engine, server: Server, worker: Worker, bad: str
+) -> None:
+    server.refuse = lambda results: "22P02" if bad in results else None
+    for token in range(1, 51):
+        busy.report(completion(token))
+
+    server.gate.set()
+    await settled(worker, 51)
+
+    good = [text for text in server.completed if text.isdigit()]
+    assert sorted(good, key=int) == [text for text in numbers(0, 51) if text != bad]
+
+
+async def test_a_worker_that_was_declared_dead_has_lost_both(
+    busy: Engine, server: Server, worker: Worker
+) -> None:
+    deaths = iter(["KR002", "KR002"])
+    server.refuse = lambda results: next(deaths, None)
+    before = busy.worker_id
+    for token in range(1, 51):
+        busy.report(completion(token))
+
+    server.gate.set()
+    await settled(worker, 51)
+
+    assert set(worker.settled_words.values()) == {Word.LOST}
+    assert busy.worker_id != before
+
+
+async def test_what_follows_asks_for_none_of_the_slots_that_are_asked_for_already(
+    worker: Worker, server: Server, claimed: Callable[[int], models.Claimed]
+) -> None:
+    async def connect() -> Any:
+        return Connection()
+
+    worker.slots = (100, 0)
+    engine = Engine(
+        worker,
+        connect=connect,
+        registration=lambda identity: {"id": str(identity)},
+        queues=["q"],
+        concurrency=100,
+        poll_interval=3600,
+        recover_interval=3600,
+    )
+    server.gate.clear()
+    running = asyncio.create_task(engine.run())
+    async with asyncio.timeout(20):
+        while engine._flight is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert engine._flight.claim.tasks == 50
+        engine.nudge()
+        for token in range(1, 51):
+            engine.report(completion(token))
+        assert engine._behind is not None
+        assert engine._behind.claim.tasks == 50
+        server.claim = lambda: [claimed(token) for token in range(1000, 1050)]
+
+        engine.stop()
+        server.gate.set()
+        await running
+
+    assert len(worker.started) == 100
+
+
+async def test_an_error_of_the_worker_ends_it(
+    busy: Engine, server: Server, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settled(report: Report, word: Word) -> None:
+        raise ZeroDivisionError
+
+    for token in range(1, 60):
+        busy.report(completion(token))
+    monkeypatch.setattr(worker, "settled", settled)
+
+    server.gate.set()
+    with pytest.raises(ZeroDivisionError):
+        await busy.run()
