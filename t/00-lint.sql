@@ -127,7 +127,7 @@ select set_eq(
         'currant._record_arrivals(currant._activation[])',
         'currant._record_beginnings(currant._activation[])',
         'currant._record_commands(currant._command[])',
-        'currant._record_ends(currant._activation[],currant.leases[],bigint[])'
+        'currant._record_ends(currant._activation[],currant._ended)'
     ],
     'nobody but advance and step_many write a history'
 );

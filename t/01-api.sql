@@ -35,7 +35,7 @@ insert into api values
 ('release_many', 'worker uuid, executions uuid[], tokens bigint[], reasons text[] DEFAULT NULL::text[]', 'text[]', 'volatile', 'worker admin'),
 ('advance', 'worker uuid, execution uuid, token bigint, last_event integer, arrivals bigint[], commands jsonb, options jsonb DEFAULT ''{}''::jsonb', 'text', 'volatile', 'worker admin'),
 ('advance_many', 'worker uuid, activations jsonb[]', 'text[]', 'volatile', 'worker admin'),
-('step_many', 'worker uuid, activations jsonb, direct jsonb DEFAULT ''{}''::jsonb', 'jsonb', 'volatile', 'worker admin'),
+('step_many', 'worker uuid, activations jsonb, direct jsonb DEFAULT ''{}''::jsonb', 'json', 'volatile', 'worker admin'),
 ('heartbeat', 'worker uuid, executions uuid[], tokens bigint[], details jsonb[] DEFAULT NULL::jsonb[]', 'SETOF currant.heartbeat_answer', 'volatile', 'worker admin'),
 ('tick', 'duty text DEFAULT NULL::text', 'currant.tick_result', 'volatile', 'worker admin');
 

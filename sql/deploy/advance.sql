@@ -1,118 +1,10 @@
 -- Deploy currant:advance to pg
 -- requires: apply_activations
--- requires: check_commands
+-- requires: read_activations
 -- requires: release_many
 -- requires: enter_worker
--- requires: payload
 
 begin;
-
-create or replace function currant._read_activations(given jsonb, can_be_ahead boolean)
-returns currant._activation[]
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
-set jit = off
-as $$
-declare
-    _read currant._activation[];
-    _bad text;
-begin
-    if jsonb_typeof(given) is distinct from 'array' then
-        raise exception using
-            errcode = '22004', message = 'activations are missing',
-            detail = 'activations', hint = 'give an array of objects';
-    end if;
-    _read := array(
-        select
-            row(
-                x.n, (x.value ->> 'execution')::uuid, (x.value ->> 'token')::bigint,
-                (x.value ->> 'last_event')::integer, (x.value ->> 'at')::timestamptz,
-                array(
-                    select a.arrival::bigint
-                    from jsonb_array_elements_text(x.value -> 'arrivals') with ordinality as a (arrival, n)
-                    order by a.n
-                ),
-                array(
-                    select (c.value ->> 'token')::bigint
-                    from jsonb_array_elements(x.value -> 'completions') with ordinality as c (value, n)
-                    order by c.n
-                ),
-                x.value -> 'commands', coalesce(x.value -> 'options', '{}'), f.kinds, f.earliest, f.latest,
-                f.last_command,
-                case
-                    when f.kinds && array['complete', 'fail', 'cancelled', 'continue_as_new'] then (
-                        select c.value
-                        from jsonb_array_elements(x.value -> 'commands') as c (value)
-                        where c.value ->> 'kind' in ('complete', 'fail', 'cancelled', 'continue_as_new')
-                        limit 1
-                    )
-                end,
-                false, null, false, false
-            )::currant._activation
-        from jsonb_array_elements(given) with ordinality as x (value, n)
-        cross join lateral (
-            select
-                coalesce(array_agg(c.kind), '{}') as kinds,
-                min(coalesce(c.event, 0)) as earliest,
-                max(c.event) as latest,
-                max(c.number) filter (where c.kind not in ('cancel', 'version')) as last_command
-            from jsonb_to_recordset(
-                case when jsonb_typeof(x.value -> 'commands') = 'array' then x.value -> 'commands' else '[]' end
-            ) as c (event integer, kind text, number integer)
-        ) as f
-        order by x.n
-    );
-    select format('execution %s: %s', a.execution, p.problem) into _bad
-    from unnest(_read) as a
-    cross join lateral (
-        select
-            case
-                when a.execution is null then 'execution is missing'
-                when a.loaded is null then 'last_event is missing'
-                when jsonb_typeof(a.commands) is distinct from 'array' then 'commands is not an array'
-                when jsonb_typeof(a.options) is distinct from 'object' then 'options is not an object'
-                when a.ended = '{}' or not can_be_ahead then
-                    case
-                        when a.token is null then 'token is missing'
-                        when a.ended <> '{}' then 'completions are for step_many'
-                    end
-                when a.token is not null then 'it has both a token and completions'
-                when array_position(a.ended, null) is not null then 'a completion has no token'
-                when a.at is null then 'at is missing'
-                when a.arrivals <> '{}' then 'arrivals are for activations under a lease'
-                when a.options ->> 'blocked' is not null then 'blocked is for activations under a lease'
-            end as problem
-    ) as p
-    where p.problem is not null
-    limit 1;
-    if found then
-        raise exception using
-            errcode = '22023', message = 'an activation is not complete',
-            detail = _bad,
-            hint = 'give execution, last_event and commands, and token and arrivals, or with step_many completions and at';
-    end if;
-    perform currant._check_commands(array(select a.commands from unnest(_read) as a));
-    -- No part is larger than the whole.
-    if (select max(pg_column_size(a.options)) from unnest(_read) as a)
-        > (select c.max_payload_bytes from currant.configuration as c)
-    then
-        -- The signals that a run inherits have been measured one by one when they were sent.
-        perform currant._check_size(
-            'options',
-            (select max(pg_column_size((a.options - 'unread') #- '{started,signals}')) from unnest(_read) as a)
-        );
-    end if;
-    return _read;
-end
-$$;
-
-comment on function currant._read_activations(jsonb, boolean) is
-'Reads and checks what a worker wants to commit: an array of activations, see advance_many and, where they can be ahead of their completions, step_many. Errors: 22004, 22023, KR005.';
-
-revoke all on function currant._read_activations(jsonb, boolean) from public;
 
 create or replace function currant._try_keys(commands jsonb)
 returns boolean
@@ -148,13 +40,11 @@ set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
-declare
-    _ids uuid[] := array(select a.execution from unnest(activations) as a);
 begin
     return array(
         select w.execution_id
         from currant.workflows as w
-        where w.execution_id = any (_ids)
+        where w.execution_id = any (array(select a.execution from unnest(activations) as a))
         order by w.execution_id
         for update skip locked
     );
@@ -417,7 +307,7 @@ declare
     _accepted currant._activation[] := currant._accept_leased(worker, _asked, _locked);
 begin
     if _accepted <> '{}' then
-        perform currant._apply_activations(worker, _accepted, '{}', '{}', '{}', 0, _now);
+        perform currant._apply_activations(worker, _accepted, row('{}', '{}', '{}', '{}'), '{}', 0, _now);
     end if;
     return currant._answers(worker, _asked, _accepted, _locked, _now);
 end

@@ -75,13 +75,12 @@ revoke all on function currant._commands_of(currant._activation[]) from public;
 create or replace function currant._apply_activations(
     worker uuid,
     activations currant._activation[],
-    ended currant.leases[],
-    tokens bigint[],
+    ended currant._ended,
     queues text[],
     slots integer,
     now timestamptz
 )
-returns jsonb
+returns json
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -97,10 +96,7 @@ declare
     _has record;
     _ending uuid[];
     _arrived record;
-    _parents uuid[] := array[]::uuid[];
-    _tasks integer[];
-    _workflows integer[];
-    _started jsonb := jsonb '[]';
+    _started currant._started;
     _armed record;
     _woken uuid[];
     _one currant._activation;
@@ -137,8 +133,8 @@ begin
         select null::integer[] as places, null::integer[] as ended_tasks, null::integer[] as ended_children
         into _arrived;
     end if;
-    if tokens <> '{}' then
-        perform currant._record_ends(activations, ended, tokens);
+    if ended.tokens <> '{}' then
+        perform currant._record_ends(activations, ended);
     end if;
     if _commands <> '{}' then
         perform currant._record_commands(_commands);
@@ -146,16 +142,6 @@ begin
 
     _children := currant._to_start(_commands, _ending);
     if _children <> '{}' then
-        select array_agg(c.workflow_id), array_agg(c.tasks), array_agg(c.workflows)
-        into _parents, _tasks, _workflows
-        from (
-            select
-                x.workflow_id,
-                count(*) filter (where x.kind = 'task') as tasks,
-                count(*) filter (where x.kind = 'child') as workflows
-            from unnest(_children) as x
-            group by x.workflow_id
-        ) as c;
         _started := currant._start_children(_children, worker, queues, slots, now);
     end if;
 
@@ -187,14 +173,16 @@ begin
         cross join lateral (
             select
                 array_position(_arrived.places, a.n) as arrived,
-                array_position(_parents, a.execution) as started
+                -- Compared with what it costs to create them, to count them anew for each workflow is nothing.
+                coalesce(cardinality(array_positions(_started.of_tasks, a.execution)), 0) as tasks,
+                coalesce(cardinality(array_positions(_started.of_children, a.execution)), 0) as children
         ) as p
         cross join lateral (
             select
                 o.open_tasks - cardinality(a.ended) - coalesce(_arrived.ended_tasks[p.arrived], 0)
-                + coalesce(_tasks[p.started], 0) as open_tasks,
+                + p.tasks as open_tasks,
                 o.open_children - coalesce(_arrived.ended_children[p.arrived], 0)
-                + coalesce(_workflows[p.started], 0) as open_children
+                + p.children as open_children
         ) as x
         -- Where the row is stays the same while the caller has it locked.
         where w.ctid = o.place
@@ -290,17 +278,17 @@ begin
             where w.execution_id = any (_woken);
         end if;
     end if;
-    return _started;
+    return coalesce(_started.leases, '[]');
 end
 $$;
 
 comment on function currant._apply_activations(
-    uuid, currant._activation[], currant.leases[], bigint[], text[], integer, timestamptz
+    uuid, currant._activation[], currant._ended, text[], integer, timestamptz
 ) is
-'Does what accepted activations say: their events and commands go into the histories, what the commands ask for is made, and the workflows, whose rows the caller has locked, are parked, woken again, continued as new or ended. ended: leases of tasks that have just been completed, with their tokens, that activations answer without an inbox. Up to slots new tasks in the given queues are leased to the worker at once; returns these as step_many does. Errors: 22023, KR001, KR005.';
+'Does what accepted activations say: their events and commands go into the histories, what the commands ask for is made, and the workflows, whose rows the caller has locked, are parked, woken again, continued as new or ended. ended: tasks that have just been completed, which activations answer without an inbox. Up to slots new tasks in the given queues are leased to the worker at once; returns these as step_many does. Errors: 22023, KR001, KR005.';
 
 revoke all on function currant._apply_activations(
-    uuid, currant._activation[], currant.leases[], bigint[], text[], integer, timestamptz
+    uuid, currant._activation[], currant._ended, text[], integer, timestamptz
 ) from public;
 
 commit;

@@ -127,7 +127,11 @@ begin
         (select p.details from currant.progress as p where p.execution_id = e.id),
         w.last_event,
         w.last_command,
-        case when l.is_workflow then currant._inbox_of(e.id) end,
+        case
+            when not l.is_workflow then null
+            when (select true from currant.inbox as i where i.workflow_id = e.id limit 1) then currant._inbox_of(e.id)
+            else '[]'
+        end,
         w.first_event,
         case
             when w.first_event > 1 and w.last_event < w.first_event

@@ -36,7 +36,9 @@ as $$
 declare
     _waiting_until timestamptz;
 begin
-    perform currant._require_read_committed();
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform currant._require_read_committed();
+    end if;
     perform pg_advisory_xact_lock(hashtextextended(worker::text, 0));
     select w.waiting_until into _waiting_until
     from currant.workers as w

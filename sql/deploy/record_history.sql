@@ -90,11 +90,7 @@ comment on function currant._record_arrivals(currant._activation[]) is
 
 revoke all on function currant._record_arrivals(currant._activation[]) from public;
 
-create or replace function currant._record_ends(
-    activations currant._activation[],
-    ended currant.leases[],
-    tokens bigint[]
-)
+create or replace function currant._record_ends(activations currant._activation[], ended currant._ended)
 returns void
 language plpgsql
 volatile
@@ -102,26 +98,28 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
+declare
+    _tokens bigint[] := ended.tokens;
+    _numbers integer[] := ended.numbers;
+    _executions uuid[] := ended.executions;
 begin
     insert into currant.history_entries (workflow_id, event, position, kind, number, child_id, at)
-    select l.parent_id, t.event, 0, 'task_completed', l.command_number, l.execution_id, t.at
+    select t.execution, t.event, 0, 'task_completed', _numbers[t.place], _executions[t.place], t.at
     from (
         select
-            _record_ends.ended[array_position(_record_ends.tokens, x.token)] as lease,
-            a.loaded + a.begins::integer + cardinality(a.arrivals) + x.n as event,
-            a.at
+            a.execution, a.loaded + a.begins::integer + cardinality(a.arrivals) + x.n as event, a.at,
+            array_position(_tokens, x.token) as place
         from unnest(_record_ends.activations) as a
         cross join lateral unnest(a.ended) with ordinality as x (token, n)
         offset 0
-    ) as t
-    cross join lateral (select (t.lease).*) as l;
+    ) as t;
 end
 $$;
 
-comment on function currant._record_ends(currant._activation[], currant.leases[], bigint[]) is
-'Writes the completions that activations answer into the histories: those of tasks under the given leases, whose tokens come in the same order.';
+comment on function currant._record_ends(currant._activation[], currant._ended) is
+'Writes the completions that activations answer, of the given tasks, into the histories.';
 
-revoke all on function currant._record_ends(currant._activation[], currant.leases[], bigint[]) from public;
+revoke all on function currant._record_ends(currant._activation[], currant._ended) from public;
 
 create or replace function currant._record_commands(commands currant._command[])
 returns void

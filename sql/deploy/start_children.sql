@@ -44,10 +44,6 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
-declare
-    _cancelled text[] := array(
-        select c.workflow_id::text || c.number::text from unnest(commands) as c where c.kind = 'cancel'
-    );
 begin
     return array(
         select c
@@ -55,7 +51,9 @@ begin
         where
             (c.kind = 'task' or (c.kind = 'child' and c.payload -> 'options' ->> 'key' is null))
             -- Created and cancelled in the same commit: both are in the history, and nothing is run.
-            and (_cancelled = '{}' or c.workflow_id::text || c.number::text <> all (_cancelled))
+            and (c.workflow_id, c.number) not in (
+                select x.workflow_id, x.number from unnest(_to_start.commands) as x where x.kind = 'cancel'
+            )
             and (c.workflow_id <> all (ending) or c.payload -> 'options' ->> 'on_parent_end' = 'abandon')
     );
 end
@@ -92,56 +90,6 @@ revoke all on function currant._policy_of_child(text, text, jsonb, text) from pu
 
 -- The steps of workflows mostly have the same options as their neighbours, and to find out what those mean costs more
 -- than everything else, so it is done once for all that are alike.
-create or replace function currant._resolve_children(children currant._command[])
-returns table (place bigint, child currant._command, policy currant._policy, root_id uuid)
-language plpgsql
-stable
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set enable_mergejoin = off
-set plan_cache_mode = force_generic_plan
-set jit = off
-as $$
-begin
-    return query
-    with wanted as materialized (
-        select
-            row_number() over () as place, c as child, o.options, p.queue, p.root_id
-        from unnest(children) as c
-        cross join lateral (
-            -- Headers may be each task's own, and have no part in how it is run.
-            select case
-                when jsonb_typeof(c.payload -> 'options' -> 'headers') = 'object'
-                    then (c.payload -> 'options') - 'headers'
-                else coalesce(nullif(c.payload -> 'options', 'null'), '{}')
-            end as options
-        ) as o
-        cross join lateral (
-            select e.queue, e.root_id from currant.executions as e where e.id = c.workflow_id limit 1
-        ) as p
-    ),
-    resolved as materialized (
-        select
-            d.kind, d.name, d.options, d.queue,
-            currant._policy_of_child(d.kind, d.name, d.options, d.queue) as policy
-        from (
-            select distinct (w.child).kind, (w.child).name, w.options, w.queue
-            from wanted as w
-        ) as d
-    )
-    select w.place, w.child, r.policy, w.root_id
-    from wanted as w
-    join resolved as r
-        on r.kind = (w.child).kind and r.name is not distinct from (w.child).name
-        and r.options = w.options and r.queue = w.queue;
-end
-$$;
-
-comment on function currant._resolve_children(currant._command[]) is
-'Commands that ask for tasks and child workflows, in the order given, with what each is to be run with; those that name and declare no queue go to their workflow''s. Errors: 22023, KR001.';
-
-revoke all on function currant._resolve_children(currant._command[]) from public;
-
 create or replace function currant._start_children(
     children currant._command[],
     worker uuid,
@@ -149,49 +97,74 @@ create or replace function currant._start_children(
     slots integer,
     at timestamptz
 )
-returns jsonb
+returns currant._started
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
-set enable_hashjoin = off
 set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
+    _at json := to_json(at);
     _made record;
 begin
-    with resolved as materialized (
+    with given as materialized (
         select
-            (r.child).workflow_id, (r.child).number, (r.child).name, (r.child).payload, (r.policy).version,
-            (r.policy).queue, (r.policy).priority, (r.policy).max_attempts, (r.policy).timeout,
-            (r.policy).retry_delay, (r.policy).retry_backoff, (r.policy).retry_max_delay,
+            c.n, c.workflow_id, c.number, c.kind, c.name, (c.payload ->> 'id')::uuid as id,
+            coalesce(c.payload -> 'args', '{}') as args, p.queue, p.root_id,
+            case when jsonb_typeof(o.options -> 'headers') = 'object' then o.options -> 'headers' end as headers,
+            -- Headers may be each task's own, and have no part in how it is run.
             case
-                when jsonb_typeof((r.child).payload -> 'options' -> 'headers') = 'object'
-                    then (r.child).payload -> 'options' -> 'headers'
-            end as headers,
-            (r.policy).due_at, r.place, r.root_id, ((r.child).payload ->> 'id')::uuid as id,
-            (r.child).kind = 'child' as is_workflow,
-            coalesce((r.policy).due_at > _start_children.at, false) as is_later,
-            (r.child).kind = 'task' and (r.policy).queue = any (_start_children.queues)
-            and coalesce((r.policy).due_at <= _start_children.at, true) as may_be_direct
-        from currant._resolve_children(children) as r
-        order by r.place
+                when jsonb_typeof(o.options -> 'headers') = 'object' then o.options - 'headers'
+                else coalesce(nullif(o.options, 'null'), '{}')
+            end as options
+        from unnest(children) with ordinality
+            as c (workflow_id, at, event, place, kind, number, name, source, payload, n)
+        cross join lateral (select c.payload -> 'options' as options offset 0) as o
+        cross join lateral (
+            select e.queue, e.root_id from currant.executions as e where e.id = c.workflow_id limit 1
+        ) as p
+    ),
+    resolved as materialized (
+        select
+            d.kind, d.name, d.options, d.queue as fallback_queue, r.version, r.queue, r.priority, r.max_attempts,
+            r.timeout, r.retry_delay, r.retry_backoff, r.retry_max_delay, r.due_at,
+            coalesce(r.due_at > _start_children.at, false) as is_later,
+            d.kind = 'task' and coalesce(r.queue = any (_start_children.queues), false)
+            and coalesce(r.due_at <= _start_children.at, true) as may_be_direct
+        from (select distinct g.kind, g.name, g.options, g.queue from given as g) as d
+        cross join lateral currant._policy_of_child(d.kind, d.name, d.options, d.queue) as r
+    ),
+    direct as (
+        select g.n
+        from given as g
+        join resolved as r
+            on r.kind = g.kind and r.name = g.name and r.options = g.options and r.fallback_queue = g.queue
+        where r.may_be_direct
+        order by r.priority desc, g.n
+        limit _start_children.slots
     ),
     wanted as materialized (
         -- The token is drawn before the lease is inserted, so that what goes back need not be put together again.
         select d.*, case when d.is_direct then nextval('currant.leases_token_seq') end as token
         from (
             select
-                r.*,
+                g.n, g.workflow_id, g.number, g.kind = 'child' as is_workflow, g.name, g.id, g.args, g.headers,
+                g.options, g.root_id, r.version, r.queue, r.priority, r.max_attempts, r.timeout, r.retry_delay,
+                r.retry_backoff, r.retry_max_delay, r.due_at, r.is_later,
                 r.may_be_direct
-                and row_number() over (
-                    partition by r.may_be_direct order by r.priority desc, r.place
-                ) <= _start_children.slots as is_direct
-            from resolved as r
+                and case
+                    when cardinality(children) > _start_children.slots
+                        then g.n = any (array(select x.n from direct as x))
+                    else true
+                end as is_direct
+            from given as g
+            join resolved as r
+                on r.kind = g.kind and r.name = g.name and r.options = g.options and r.fallback_queue = g.queue
+            order by g.n
         ) as d
-        order by d.place
     ),
     created as (
         insert into currant.executions (
@@ -201,9 +174,9 @@ begin
         )
         select
             w.id, case when w.is_workflow then 'workflow' else 'task' end, w.name, w.version, w.queue, w.priority,
-            coalesce(w.payload -> 'args', '{}'), w.max_attempts, w.timeout, w.retry_delay, w.retry_backoff,
-            w.retry_max_delay, w.workflow_id, w.number, w.root_id, w.payload -> 'options' ->> 'key', w.headers,
-            _start_children.at, coalesce(w.payload -> 'options' ->> 'on_parent_end', 'cancel')
+            w.args, w.max_attempts, w.timeout, w.retry_delay, w.retry_backoff, w.retry_max_delay, w.workflow_id,
+            w.number, w.root_id, w.options ->> 'key', w.headers, _start_children.at,
+            coalesce(w.options ->> 'on_parent_end', 'cancel')
         from wanted as w
     ),
     leased as (
@@ -218,19 +191,20 @@ begin
         where w.is_direct
     )
     select
-        jsonb_agg(
-            jsonb_build_array(
-                w.id, w.token, w.name, w.version, w.queue, 1, w.max_attempts, coalesce(w.payload -> 'args', '{}'),
-                w.headers, w.workflow_id, w.number, w.root_id, _start_children.at, _start_children.at,
-                extract(epoch from w.timeout)
+        json_agg(
+            json_build_array(
+                w.id, w.token, w.name, w.version, w.queue, 1, w.max_attempts, w.args, w.headers, w.workflow_id,
+                w.number, w.root_id, _at, _at, extract(epoch from w.timeout)
             )
-        ) filter (where w.is_direct) as started,
+        ) filter (where w.is_direct) as leases,
+        array_agg(w.workflow_id) filter (where not w.is_workflow) as of_tasks,
+        array_agg(w.workflow_id) filter (where w.is_workflow) as of_children,
         array_agg(w.id) filter (where w.is_workflow) as workflows,
         array_agg(w.id) filter (where w.is_later) as later,
         array_agg(w.due_at) filter (where w.is_later) as due_at,
         array_agg(w.id) filter (where not w.is_later and not w.is_direct) as ready
     into _made
-    from (select x.* from wanted as x order by x.place) as w;
+    from wanted as w;
 
     if _made.workflows is not null then
         insert into currant.workflows (execution_id, queue, rank, timeout, version, last_at)
@@ -252,12 +226,12 @@ begin
         ) as e
         order by t.n;
     end if;
-    return coalesce(_made.started, '[]');
+    return row(_made.leases, _made.of_tasks, _made.of_children)::currant._started;
 end
 $$;
 
 comment on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) is
-'Creates the tasks and child workflows that the given commands ask for, in that order. Up to slots tasks in the given queues, those of the highest priority first, are leased to the worker at once; returns these as step_many does. Errors: 22023, KR001.';
+'Creates the tasks and child workflows that the given commands ask for, in that order; those that name and declare no queue go to their workflow''s. Up to slots tasks in the given queues, those of the highest priority first, are leased to the worker at once. Errors: 22023, KR001.';
 
 revoke all on function currant._start_children(currant._command[], uuid, text[], integer, timestamptz) from public;
 

@@ -12,7 +12,7 @@ create or replace function currant._complete_steps(
     results jsonb[],
     now timestamptz
 )
-returns currant.leases[]
+returns currant._ended
 language plpgsql
 volatile
 set search_path = pg_catalog, pg_temp
@@ -23,7 +23,7 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-    _ended currant.leases[];
+    _ended currant._ended;
 begin
     -- No part is larger than the whole.
     if pg_column_size(results) > (select c.max_payload_bytes from currant.configuration as c) then
@@ -46,7 +46,7 @@ begin
         delete from currant.leases as d
         using held as h
         where d.ctid = h.place
-        returning d as lease, d.execution_id, d.token, d.attempt, d.claimed_at, h.result
+        returning d.execution_id, d.token, d.parent_id, d.command_number, d.attempt, d.claimed_at, h.result
     ),
     stored as (
         insert into currant.outcomes (
@@ -57,21 +57,24 @@ begin
             e.claimed_at, _complete_steps.now
         from ended as e
     )
-    select coalesce(array_agg(e.lease), '{}') into _ended from ended as e;
+    select
+        coalesce(array_agg(e.token), '{}'), coalesce(array_agg(e.execution_id), '{}'),
+        coalesce(array_agg(e.parent_id), '{}'), coalesce(array_agg(e.command_number), '{}')
+    into _ended
+    from ended as e;
     return _ended;
 end
 $$;
 
 comment on function currant._complete_steps(uuid, uuid[], bigint[], jsonb[], timestamptz) is
-'Ends tasks as completed, those whose leases the worker holds, and returns these leases; their parents are not told. Errors: KR005.';
+'Ends tasks as completed, those whose leases the worker holds, and returns these; their parents are not told. Errors: KR005.';
 
 revoke all on function currant._complete_steps(uuid, uuid[], bigint[], jsonb[], timestamptz) from public;
 
 create or replace function currant._accept_ahead(
     activations currant._activation[],
     locked uuid[],
-    ended currant.leases[],
-    tokens bigint[],
+    ended currant._ended,
     now timestamptz
 )
 returns currant._activation[]
@@ -86,7 +89,8 @@ set jit = off
 as $$
 declare
     _ids uuid[] := array(select a.execution from unnest(activations) as a);
-    _parents uuid[] := array(select l.parent_id from unnest(ended) as l);
+    _tokens bigint[] := ended.tokens;
+    _parents uuid[] := ended.parents;
 begin
     return array(
         select
@@ -108,7 +112,7 @@ begin
             and a.n = array_position(_ids, a.execution)
             and not exists (
                 select from unnest(a.ended) as t (token)
-                where _parents[array_position(tokens, t.token)] is distinct from a.execution
+                where _parents[array_position(_tokens, t.token)] is distinct from a.execution
             )
             and w.last_event = a.loaded
             and w.last_event >= w.first_event
@@ -126,16 +130,16 @@ end
 $$;
 
 comment on function currant._accept_ahead(
-    currant._activation[], uuid[], currant.leases[], bigint[], timestamptz
+    currant._activation[], uuid[], currant._ended, timestamptz
 ) is
-'Those activations computed ahead that advance their workflows: these are locked, parked, with nothing in their inboxes, and where the worker thought they were, and the tasks that they answer have been completed, under the given leases.';
+'Those activations computed ahead that advance their workflows: these are locked, parked, with nothing in their inboxes, and where the worker thought they were, and the tasks that they answer have just been completed.';
 
 revoke all on function currant._accept_ahead(
-    currant._activation[], uuid[], currant.leases[], bigint[], timestamptz
+    currant._activation[], uuid[], currant._ended, timestamptz
 ) from public;
 
 create or replace function currant.step_many(worker uuid, activations jsonb, direct jsonb default '{}')
-returns jsonb
+returns json
 language plpgsql
 volatile
 security definer
@@ -156,11 +160,10 @@ declare
     _different bigint;
     _slots integer := 0;
     _queues text[] := array[]::text[];
-    _ended currant.leases[] := array[]::currant.leases[];
-    _ended_tokens bigint[] := array[]::bigint[];
+    _ended currant._ended := row('{}', '{}', '{}', '{}')::currant._ended;
     _accepted currant._activation[] := array[]::currant._activation[];
     _answered bigint[];
-    _started jsonb := jsonb '[]';
+    _started json := json '[]';
     _words text[];
 begin
     if direct is null or direct <> '{}' then
@@ -199,8 +202,7 @@ begin
     end if;
     if _tokens is not null then
         _ended := currant._complete_steps(worker, _executions, _tokens, _results, _now);
-        _ended_tokens := array(select l.token from unnest(_ended) as l);
-        _accepted := currant._accept_ahead(_asked, _locked, _ended, _ended_tokens, _now);
+        _accepted := currant._accept_ahead(_asked, _locked, _ended, _now);
     end if;
     _answered := array(select t.token from unnest(_accepted) as a cross join lateral unnest(a.ended) as t (token));
     if exists (select from unnest(_asked) as a where a.token is not null) then
@@ -209,22 +211,23 @@ begin
 
     if _accepted <> '{}' then
         _started := currant._apply_activations(
-            worker, _accepted, _ended, _ended_tokens, _queues, _slots, _now
+            worker, _accepted, _ended, _queues, _slots, _now
         );
     end if;
-    if cardinality(_answered) < cardinality(_ended_tokens) then
-        perform currant._tell_workflow(l.parent_id, l.command_number, l.execution_id, 'task_completed', null, _now)
-        from unnest(_ended) as l
-        where l.parent_id is not null and l.token <> all (_answered);
+    if cardinality(_answered) < cardinality(_ended.tokens) then
+        perform currant._tell_workflow(t.parent, t.number, t.execution, 'task_completed', null, _now)
+        from unnest(_ended.tokens, _ended.executions, _ended.parents, _ended.numbers)
+            as t (token, execution, parent, number)
+        where t.parent is not null and t.token <> all (_answered);
     end if;
     _words := currant._answers(worker, _asked, _accepted, _locked, _now);
-    return jsonb_build_object(
+    return json_build_object(
         'words', _words,
         'completed', case
             when _tokens is null then '[]'
-            when cardinality(_ended_tokens) = cardinality(_tokens)
-                then to_jsonb(array_fill('accepted'::text, array[cardinality(_tokens)]))
-            else to_jsonb(currant._words(worker, _executions, _tokens, _ended_tokens))
+            when cardinality(_ended.tokens) = cardinality(_tokens)
+                then to_json(array_fill('accepted'::text, array[cardinality(_tokens)]))
+            else to_json(currant._words(worker, _executions, _tokens, _ended.tokens))
         end,
         'started', _started
     );

@@ -154,6 +154,22 @@ create type currant._command as (
     payload jsonb
 );
 
+-- Private: tasks that have just been completed, by their places.
+create type currant._ended as (
+    tokens bigint[],
+    executions uuid[],
+    parents uuid[],
+    numbers integer[]
+);
+
+-- Private: tasks and children that have been created: what is leased at once, as step_many returns it, and the workflows
+-- of the tasks and of the children, one for each.
+create type currant._started as (
+    leases json,
+    of_tasks uuid[],
+    of_children uuid[]
+);
+
 -- Private: how a workflow ends, under which lease.
 create type currant._end as (
     execution_id uuid,

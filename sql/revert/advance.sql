@@ -10,6 +10,5 @@ drop function currant._is_end_premature(uuid, jsonb, bigint[]);
 drop function currant._decline(uuid, currant._activation, boolean, timestamptz);
 drop function currant._lock_workflows(currant._activation[]);
 drop function currant._try_keys(jsonb);
-drop function currant._read_activations(jsonb, boolean);
 
 commit;

@@ -2,7 +2,7 @@
 
 begin;
 
-drop function currant._apply_activations(uuid, currant._activation[], currant.leases[], bigint[], text[], integer, timestamptz);
+drop function currant._apply_activations(uuid, currant._activation[], currant._ended, text[], integer, timestamptz);
 drop function currant._commands_of(currant._activation[]);
 drop function currant._put_back(uuid, jsonb, boolean);
 

@@ -3,6 +3,8 @@
 begin;
 
 drop type currant._end;
+drop type currant._started;
+drop type currant._ended;
 drop type currant._command;
 drop type currant._activation;
 drop type currant._taken;

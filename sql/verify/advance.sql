@@ -2,8 +2,6 @@
 
 begin;
 
-select 'currant._read_activations(jsonb, boolean)'::regprocedure;
-
 select 'currant._try_keys(jsonb)'::regprocedure;
 
 select 'currant._lock_workflows(currant._activation[])'::regprocedure;

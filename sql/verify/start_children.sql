@@ -8,8 +8,6 @@ select 'currant._to_start(currant._command[], uuid[])'::regprocedure;
 
 select 'currant._policy_of_child(text, text, jsonb, text)'::regprocedure;
 
-select 'currant._resolve_children(currant._command[])'::regprocedure;
-
 select 'currant._start_children(currant._command[], uuid, text[], integer, timestamptz)'::regprocedure;
 
 rollback;

@@ -4,7 +4,7 @@ begin;
 
 select 'currant._complete_steps(uuid, uuid[], bigint[], jsonb[], timestamptz)'::regprocedure;
 
-select 'currant._accept_ahead(currant._activation[], uuid[], currant.leases[], bigint[], timestamptz)'::regprocedure;
+select 'currant._accept_ahead(currant._activation[], uuid[], currant._ended, timestamptz)'::regprocedure;
 
 select 'currant.step_many(uuid, jsonb, jsonb)'::regprocedure;
 

@@ -20,6 +20,10 @@ select 'currant._activation'::regtype;
 
 select 'currant._command'::regtype;
 
+select 'currant._ended'::regtype;
+
+select 'currant._started'::regtype;
+
 select 'currant._end'::regtype;
 
 rollback;

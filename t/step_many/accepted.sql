@@ -109,7 +109,7 @@ select is(currant.result(test.id(102)), 'null', 'a completion without a result i
 select is(test.told(test.id(100)), 'at event 3, inbox: empty, 0 wake rows', 'an activation may cause nothing');
 select is(test.counters(test.id(300)), '1 tasks, 1 children', 'a first activation asks for what it wants');
 select is(
-    currant.step_many(:'worker', '[]'), '{"words": [], "completed": [], "started": []}', 'nothing to commit is no error'
+    currant.step_many(:'worker', '[]')::jsonb, '{"words": [], "completed": [], "started": []}', 'nothing to commit is no error'
 );
 
 select * from finish();

@@ -31,7 +31,7 @@ select is(
     'as many as there are slots for are leased, in the order asked for'
 );
 select is(
-    (select answer -> 'started' -> 0 from answers),
+    (select (answer -> 'started' -> 0)::jsonb from answers),
     jsonb_build_array(
         test.id(105), (select token from currant.leases where execution_id = test.id(105)), 'step', 1, 'steps', 1, 4,
         '[5]'::jsonb, '{"h": 1}'::jsonb, test.id(100), 5, test.id(100), '2030-01-01 00:00:02+00'::timestamptz,

@@ -159,7 +159,7 @@ def test_an_activation_is_sent_as_one_json_object() -> None:
 
     [text] = parse_array(str(call.params[1]))
     assert msgspec.json.decode(text or "") == {
-        "execution": str(ID),
+        "execution": ID.hex,
         "token": 7,
         "last_event": 3,
         "arrivals": [4, 5],
