@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from currant import codec, failures, models
+from currant.loglines import Lines
 from currant.reports import blocked
 from currant.workflow.history import (
     Carried,
@@ -99,7 +100,8 @@ class RunningActivation:
         instance = self.instance
         if instance is None:
             instance = self.instance = _instance(claimed, self.function, encode_limit, strict)
-            instance.replay(steps(self.history))
+            if self.history:
+                instance.replay(steps(self.history))
         options: dict[str, Any] = {"version": self.function.declaration.version}
         loaded = instance.last_event
         commands: list[Command] = []
@@ -265,9 +267,13 @@ def _tasks(commands: Sequence[Command]) -> int:
     return sum([command.kind == "task" for command in commands])
 
 
-def log_end(function: str, execution: UUID, parent: UUID | None, end: Command | None) -> None:
+def log_end(
+    function: str, execution: UUID, parent: UUID | None, end: Command | None, lines: Lines
+) -> None:
     """One line when a run of a workflow ends."""
     if end is None:
+        return
+    if end.kind == "complete" and not lines.allow(f"completed {function}"):
         return
     name = f"{function} {execution}"
     if parent is not None:

@@ -25,6 +25,7 @@ from currant.activation import (
 )
 from currant.connections import Source
 from currant.instances import Instances
+from currant.loglines import Lines
 from currant.models import Report
 from currant.reports import worker_needed
 from currant.settings import Settings
@@ -63,6 +64,7 @@ class Activations:
         host: Host,
         settings: Settings,
         source: Source,
+        lines: Lines,
         functions: definitions.Registry = definitions.registry,
     ) -> None:
         self._host = host
@@ -74,8 +76,9 @@ class Activations:
         self._threads = WorkflowThreads(self, settings)
         self._instances = Instances(settings.worker_workflow_cache, host.keeps, self._threads)
         self._steps = StepsAhead(
-            host.activated, self._instances, self._threads, self._loop.call_soon
+            host.activated, self._instances, self._threads, self._loop.call_soon, lines
         )
+        self._lines = lines
         self._blocked: OrderedDict[UUID, str] = OrderedDict()  # reasons that have been logged
         self._committing: dict[int, RunningActivation] = {}
         self._active: dict[int, models.Claimed] = {}
@@ -178,7 +181,7 @@ class Activations:
             _LOG.error("%s %s is blocked: %s", claimed.function, claimed.execution_id, reason)
             if len(self._blocked) > _MOST_REASONS:
                 self._blocked.popitem(last=False)
-        log_end(claimed.function, claimed.execution_id, claimed.parent_id, end)
+        log_end(claimed.function, claimed.execution_id, claimed.parent_id, end, self._lines)
 
     def lost(self, token: int) -> None:
         """The lease is another's: what is being computed for it will be refused."""

@@ -129,7 +129,7 @@ class Executor:
         """Begin the task; `Host.ended` is called once when it is over."""
         claimed = running.claimed
         running.runner = asyncio.get_running_loop().create_task(
-            self._run(running), name=f"{claimed.function} {claimed.execution_id}"
+            self._run(running), name=claimed.function
         )
 
     async def _run(self, running: RunningTask) -> None:

@@ -15,6 +15,7 @@ from uuid import UUID
 from currant import models
 from currant.activation import Ahead, Completed, log_end
 from currant.instances import Instances
+from currant.loglines import Lines
 from currant.models import Report
 from currant.stored import stored
 from currant.workflow_threads import WorkflowThreads
@@ -32,6 +33,7 @@ class StepsAhead:
         instances: the runs that can go on ahead.
         threads: where they do so.
         later: calls a function at the end of this turn of the event loop.
+        lines: which ends are logged.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class StepsAhead:
         instances: Instances,
         threads: WorkflowThreads,
         later: Callable[..., object],
+        lines: Lines,
     ) -> None:
         self._report = report
         self._instances = instances
         self._threads = threads
         self._later = later
+        self._lines = lines
         self._steps: dict[UUID, Ahead] = {}  # by workflow
         self._reported: dict[int, Ahead] = {}  # those of them that wait for the answer
         self._is_stopped = False
@@ -146,7 +150,7 @@ class StepsAhead:
             return False
         if word is models.Word.ACCEPTED:
             run = job.instance.run
-            log_end(run.function, run.id, run.parent_id, job.end)
+            log_end(run.function, run.id, run.parent_id, job.end, self._lines)
         if word is models.Word.ACCEPTED and job.end is None:
             self._instances.park(job.instance)
         else:

@@ -87,7 +87,9 @@ class Worker:
         configuration = await database.run(connection, database.settings())
         self.max_payload_bytes = configuration.max_payload_bytes
         self._executor = Executor(self, self.functions)
-        self._activations = Activations(self, self.settings, self._source, self.functions)
+        self._activations = Activations(
+            self, self.settings, self._source, self._lines, self.functions
+        )
         self._engine = Engine(
             self,
             connect=self._first(connection),

@@ -187,6 +187,7 @@ def seed_of(run: RunInfo) -> int:
     return int.from_bytes(sha256(run.id.bytes + run.first_event.to_bytes(8, "big")).digest())
 
 
+@lru_cache(maxsize=1)
 def python_version() -> str:
     """The minor version, which is what the order of things may depend on."""
     return ".".join(platform.python_version_tuple()[:2])

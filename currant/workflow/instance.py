@@ -8,11 +8,12 @@ import asyncio
 import contextvars
 import json
 import logging
-import random
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import cached_property
 from itertools import islice
+from random import Random
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -88,9 +89,6 @@ class Instance:
         self._end: End | None = None
         self._fault: BaseException | None = None
         self._raised: BaseException | None = None
-        seed = seed_of(run)
-        self.random = random.Random(seed)
-        self._uuids = random.Random(seed + 1)
 
     # --- what the worker drives
 
@@ -269,6 +267,15 @@ class Instance:
             # The user's code may catch it, and must not get any further all the same.
             self._abandon(error)
             raise
+
+    @cached_property
+    def random(self) -> Random:
+        """Random numbers, the same at every replay."""
+        return Random(seed_of(self.run))
+
+    @cached_property
+    def _uuids(self) -> Random:
+        return Random(seed_of(self.run) + 1)
 
     def uuid4(self) -> UUID:
         """A random UUID, the same at every replay."""

@@ -17,6 +17,7 @@ from currant import definitions, models, task, workflow, workflow_threads
 from currant.activation import RunningActivation
 from currant.activations import Activations
 from currant.authoring import continue_as_new, wait_for_signal
+from currant.loglines import Lines
 from currant.models import Word
 from currant.settings import Settings
 from tests.workflow.support import START
@@ -483,7 +484,7 @@ class Kept:
             Settings.from_environment({}), worker_workflow_cache=cache, worker_strict_replay=strict
         )
         self.host = Host()
-        self.activations = Activations(self.host, settings, None)  # type: ignore[arg-type]
+        self.activations = Activations(self.host, settings, None, Lines())  # type: ignore[arg-type]
         self.threads = self.activations._threads
 
     async def activate(self, one: models.Claimed, word: Word = Word.ACCEPTED) -> Any:
