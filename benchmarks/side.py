@@ -17,8 +17,10 @@ import importlib
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from benchmarks import stamps, systems
@@ -37,6 +39,14 @@ class Reporter:
         """One line."""
         self._out.write(json.dumps(values) + "\n")
         self._out.flush()
+
+
+class _Stopped(BaseException):
+    """A worker was stopped before it had begun."""
+
+
+def _stop(_number: int, _frame: object) -> None:
+    raise _Stopped
 
 
 def _call(system: System, given: Mapping[str, Any], reporter: Reporter) -> Any:
@@ -62,11 +72,14 @@ def main() -> None:
         case "prepare":
             system.prepare()
         case "work":
-            system.work(
-                concurrency=given["concurrency"],
-                queues=given["queues"],
-                ready=lambda: reporter.say(ready=True),
-            )
+            # Until the system has its own handler, for a worker that others leave nothing to do.
+            signal.signal(signal.SIGTERM, _stop)
+            with suppress(_Stopped):
+                system.work(
+                    concurrency=given["concurrency"],
+                    queues=given["queues"],
+                    ready=lambda: reporter.say(ready=True),
+                )
         case "call":
             result = _call(system, given, reporter)
         case _:

@@ -127,7 +127,7 @@ class Awa(System):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
         os.environ.update(self.settings["environment"])
         client = self._client(_CONNECTIONS)
-        self._register(client)
+        self._register(client, queues[0])
         workers = concurrency
         if concurrency >= _MANY:
             workers = self.settings["more_workers"] or concurrency
@@ -142,8 +142,9 @@ class Awa(System):
 
         return AsyncClient(_with_host(self.url), max_connections=connections)
 
-    def _register(self, client: AsyncClient) -> None:
-        @client.task(Noop, queue=QUEUE)
+    def _register(self, client: AsyncClient, queue: str = QUEUE) -> None:
+        # It has to be one that is served; jobs of the others find it all the same.
+        @client.task(Noop, queue=queue)
         async def noop(job: Any) -> None:
             stamp(job.args.number)
 

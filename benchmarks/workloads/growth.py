@@ -233,7 +233,9 @@ def _compared(
     figures: dict[str, float] = {"many": many}
     for name, value in after.items():
         figures |= {f"{name}_before": before[name], name: value}
-        figures[f"{name}_ratio"] = value / before[name]
+        # No claim is counted of a system whose statements do not look like one.
+        if before[name]:
+            figures[f"{name}_ratio"] = value / before[name]
     return figures
 
 
