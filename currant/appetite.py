@@ -183,7 +183,7 @@ class Appetite:
             tasks = workflows = 0
         if not (tasks or workflows):
             return Claim(0, 0, direct, {})
-        hints = self._marks.hints(now, before_sleep=wait > 0)
+        hints = self._marks.hints(self.queues, now, before_sleep=wait > 0)
         if wait:
             hints["wait"] = wait
         elif self.is_declared and not self._is_woken_often():

@@ -7,6 +7,7 @@ from time to time and before sleeping.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 from currant import models
@@ -16,6 +17,9 @@ _FULL_SCAN_INTERVAL: Final = 2.0
 _FULL_SCAN_SHARE: Final = 50
 # A queue with more priorities in use than this is claimed from without marks.
 _MOST_RANKS: Final = 16
+# Marks go along for so many queues, those that are asked first: of a thousand, reading them would
+# take longer than the claim.
+_MOST_QUEUES: Final = 50
 
 
 class Marks:
@@ -28,10 +32,13 @@ class Marks:
         self._full_scan_at = 0.0
         self._affordable_at = 0.0
 
-    def hints(self, now: float, *, before_sleep: bool = False) -> dict[str, Any]:
+    def hints(
+        self, queues: Sequence[str], now: float, *, before_sleep: bool = False
+    ) -> dict[str, Any]:
         """The hints for a claim; empty if it is time to look without.
 
         Args:
+            queues: in the order in which they are asked.
             before_sleep: it is, unless that has been done not long ago for what it took.
         """
         due_at = self._affordable_at if before_sleep else self._full_scan_at
@@ -41,10 +48,10 @@ class Marks:
             "marks": {
                 queue: {
                     kind: sorted(ranks.items())
-                    for kind, ranks in kinds.items()
+                    for kind, ranks in self._by_queue[queue].items()
                     if len(ranks) <= _MOST_RANKS
                 }
-                for queue, kinds in self._by_queue.items()
+                for queue in islice(filter(self._by_queue.__contains__, queues), _MOST_QUEUES)
             }
         }
 

@@ -213,11 +213,7 @@ begin
             hint = 'tasks and workflows are the numbers of free slots, from 0';
     end if;
 
-    if cardinality(queues) > 16 then
-        queues := currant._stocked(queues);
-    end if;
-
-    foreach _queue in array queues
+    foreach _queue in array case when cardinality(queues) > 16 then currant._stocked(queues, false) else queues end
     loop
         exit when cardinality(_ids) >= tasks;
         _taken := currant._take(
@@ -277,6 +273,9 @@ begin
         order by w.n;
     end if;
 
+    if cardinality(queues) > 16 and workflows > 0 then
+        queues := currant._stocked(queues, true);
+    end if;
     -- First those that have begun, if only some of the others are wanted.
     for _last_rank, _most in
         select p.last_rank, p.most

@@ -22,6 +22,7 @@ with (
 
 create index ready_claim_idx on currant.ready (queue, is_workflow, rank, seq);
 create index ready_execution_id_idx on currant.ready (execution_id);
+create index ready_workflows_idx on currant.ready (queue) where is_workflow;
 
 comment on table currant.ready is
 'May be claimed now. Rows are inserted and deleted, never updated: the claim takes them by their physical place (ctid).';

@@ -5,13 +5,14 @@
 begin;
 
 -- From the name of one queue that has something to the next: a probe for each of those, and none for all the others.
-create or replace function currant._stocked(queues text[])
+create or replace function currant._stocked(queues text[], is_workflow boolean)
 returns text[]
 language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_bitmapscan = off
+set enable_sort = off
 set enable_nestloop = off
 set enable_mergejoin = off
 set plan_cache_mode = force_generic_plan
@@ -19,46 +20,42 @@ set jit = off
 as $$
 declare
     _most constant integer := 50;
-    _found text[];
+    _found text[] := array[]::text[];
+    _queue text := '';
 begin
-    with recursive steps as (
-        (
-            select r.queue
+    loop
+        if is_workflow then
+            select r.queue into _queue
             from currant.ready as r
+            where r.is_workflow and r.queue > _queue
             order by r.queue
-            limit 1
-        )
-        union all
-        select (
-            select r.queue
+            limit 1;
+        else
+            select r.queue into _queue
             from currant.ready as r
-            where r.queue > s.queue
+            where r.queue > _queue
             order by r.queue
-            limit 1
-        )
-        from steps as s
-        where s.queue is not null
-    )
-    select array_agg(s.queue) into _found
-    from (select x.queue from steps as x where x.queue is not null limit _most) as s;
-    if _found is null then
-        return array[]::text[];
-    elsif cardinality(_found) < _most then
-        return array(
-            select q.name
-            from unnest(_stocked.queues) with ordinality as q (name, n)
-            join unnest(_found) as f (name) on f.name = q.name
-            order by q.n
-        );
-    end if;
-    return queues;
+            limit 1;
+        end if;
+        exit when not found;
+        _found := _found || _queue;
+        if cardinality(_found) = _most then
+            return queues;
+        end if;
+    end loop;
+    return array(
+        select q.name
+        from unnest(_stocked.queues) with ordinality as q (name, n)
+        join unnest(_found) as f (name) on f.name = q.name
+        order by q.n
+    );
 end
 $$;
 
-comment on function currant._stocked(text[]) is
-'Those of the queues that have something ready, in the given order; all of them if many queues have.';
+comment on function currant._stocked(text[], boolean) is
+'Those of the queues that have something ready, or (is_workflow) a workflow, in the given order; all of them if many queues have.';
 
-revoke all on function currant._stocked(text[]) from public;
+revoke all on function currant._stocked(text[], boolean) from public;
 
 -- Rows of ready are never updated, so a ctid found under "for update skip locked" still names the same row when it
 -- is deleted. The locking sub-select runs once, inside array(). Marks split the index range of the queue into

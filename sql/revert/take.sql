@@ -3,6 +3,6 @@
 begin;
 
 drop function currant._take(text, boolean, integer, integer, jsonb);
-drop function currant._stocked(text[]);
+drop function currant._stocked(text[], boolean);
 
 commit;

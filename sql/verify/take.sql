@@ -2,7 +2,7 @@
 
 begin;
 
-select 'currant._stocked(text[])'::regprocedure;
+select 'currant._stocked(text[], boolean)'::regprocedure;
 select 'currant._take(text, boolean, integer, integer, jsonb)'::regprocedure;
 
 rollback;

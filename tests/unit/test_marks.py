@@ -34,7 +34,7 @@ def claimed(queue: str, kind: str, rank: int, seq: int) -> models.Claimed:
 
 
 def test_a_new_worker_looks_everywhere() -> None:
-    assert Marks().hints(0.0) == {}
+    assert Marks().hints(["a", "b"], 0.0) == {}
 
 
 def test_it_remembers_the_lowest_number_of_each_queue_kind_and_rank() -> None:
@@ -48,7 +48,7 @@ def test_it_remembers_the_lowest_number_of_each_queue_kind_and_rank() -> None:
 
     marks.learn(claims, is_full_scan=True, at=10.0, took=0.001)
 
-    assert marks.hints(10.5) == {
+    assert marks.hints(["a", "b"], 10.5) == {
         "marks": {"a": {"t": [(0, 5), (1, 7)], "w": [(1, 3)]}, "b": {"t": [(1, 4)]}}
     }
 
@@ -58,16 +58,16 @@ def test_from_time_to_time_it_looks_everywhere_again() -> None:
     marks.learn([claimed("a", "task", 1, 7)], is_full_scan=True, at=10.0, took=0.001)
     marks.learn([claimed("a", "task", 1, 9)], is_full_scan=False, at=11.9, took=0.001)
 
-    assert marks.hints(11.99)
-    assert marks.hints(12.0) == {}
+    assert marks.hints(["a", "b"], 11.99)
+    assert marks.hints(["a", "b"], 12.0) == {}
 
 
 def test_it_looks_less_often_where_that_is_slow() -> None:
     marks = Marks()
     marks.learn([claimed("a", "task", 1, 7)], is_full_scan=True, at=10.0, took=0.1)
 
-    assert marks.hints(14.9)
-    assert marks.hints(15.0) == {}
+    assert marks.hints(["a", "b"], 14.9)
+    assert marks.hints(["a", "b"], 15.0) == {}
 
 
 def test_what_it_forgets_it_looks_for_everywhere() -> None:
@@ -76,7 +76,7 @@ def test_what_it_forgets_it_looks_for_everywhere() -> None:
 
     assert marks.forget(10.1)
 
-    assert marks.hints(10.1) == {}
+    assert marks.hints(["a", "b"], 10.1) == {}
 
 
 def test_very_many_priorities_are_claimed_without_marks() -> None:
@@ -84,7 +84,7 @@ def test_very_many_priorities_are_claimed_without_marks() -> None:
     claims = [claimed("a", "task", rank, rank) for rank in range(1, 40)]
     marks.learn(claims, is_full_scan=True, at=10.0, took=0.001)
 
-    assert marks.hints(10.1) == {"marks": {"a": {}}}
+    assert marks.hints(["a", "b"], 10.1) == {"marks": {"a": {}}}
 
 
 def test_where_looking_everywhere_is_dear_it_is_not_done_often() -> None:
@@ -92,7 +92,18 @@ def test_where_looking_everywhere_is_dear_it_is_not_done_often() -> None:
     marks.learn([claimed("a", "task", 1, 7)], is_full_scan=True, at=10.0, took=0.02)
 
     assert not marks.forget(10.9)
-    assert marks.hints(10.9, before_sleep=True) == {"marks": {"a": {"t": [(1, 7)]}}}
-    assert marks.hints(11.1, before_sleep=True) == {}
-    assert marks.hints(11.1)
+    assert marks.hints(["a", "b"], 10.9, before_sleep=True) == {"marks": {"a": {"t": [(1, 7)]}}}
+    assert marks.hints(["a", "b"], 11.1, before_sleep=True) == {}
+    assert marks.hints(["a", "b"], 11.1)
     assert marks.forget(11.1)
+
+
+def test_of_very_many_queues_those_that_are_asked_first_have_marks() -> None:
+    queues = [f"q{number}" for number in range(1000)]
+    marks = Marks()
+    claims = [claimed(queue, "task", 1, 7) for queue in queues]
+    marks.learn(claims, is_full_scan=True, at=10.0, took=0.001)
+
+    hints = marks.hints(["new", *reversed(queues)], 10.1)
+
+    assert list(hints["marks"]) == [f"q{number}" for number in range(999, 949, -1)]
