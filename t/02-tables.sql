@@ -57,7 +57,7 @@ insert into wanted values
     'progress_pkey'),
 ('ready',
     'seq bigint, execution_id uuid, queue text, rank integer, attempt integer, is_workflow boolean',
-    'ready_claim_idx ready_execution_id_idx'),
+    'ready_claim_idx ready_execution_id_idx ready_workflows_idx'),
 ('signal_ids',
     'workflow_id uuid, signal_id uuid, arrival bigint',
     'signal_ids_pkey'),
