@@ -154,22 +154,45 @@ begin
     end if;
 
     -- An id that is there already, or whose key is another's, is left alone: the call may be a repetition. In the
-    -- order of ids, so that two calls with the same ids cannot deadlock.
-    with inserted as (
-        insert into currant.executions as e (
+    -- order of ids, so that two calls with the same ids cannot deadlock. One by itself is the usual case, and values
+    -- are a third of the cost of a query.
+    if cardinality(_ids) = 1 then
+        insert into currant.executions (
             id, kind, function, version, queue, priority, args, max_attempts, timeout,
             retry_delay, retry_backoff, retry_max_delay, root_id, key, headers, created_at
         )
-        select
-            i.id, _policy.kind, _enqueue.function, _policy.version, _policy.queue, _policy.priority, i.args,
-            _policy.max_attempts, _policy.timeout, _policy.retry_delay, _policy.retry_backoff,
-            _policy.retry_max_delay, i.id, i.key, _policy.headers, _now
-        from unnest(_ids, args, _enqueue.keys) with ordinality as i (id, args, key, n)
-        order by i.id
-        on conflict on constraint executions_pkey do nothing
-        returning e.id
-    )
-    select array_agg(i.id) into _new from inserted as i;
+        values (
+            _ids[1], _policy.kind, _enqueue.function, _policy.version, _policy.queue, _policy.priority,
+            _enqueue.args[1], _policy.max_attempts, _policy.timeout, _policy.retry_delay, _policy.retry_backoff,
+            _policy.retry_max_delay, _ids[1], _enqueue.keys[1], _policy.headers, _now
+        )
+        on conflict on constraint executions_pkey do nothing;
+        if not found then
+            return _ids;
+        end if;
+        if _policy.kind = 'task' and (_policy.due_at > _now) is not true then
+            insert into currant.ready (execution_id, queue, rank, attempt, is_workflow)
+            values (_ids[1], _policy.queue, 1 - 2 * _policy.priority, 1, false);
+            return _ids;
+        end if;
+        _new := _ids;
+    else
+        with inserted as (
+            insert into currant.executions as e (
+                id, kind, function, version, queue, priority, args, max_attempts, timeout,
+                retry_delay, retry_backoff, retry_max_delay, root_id, key, headers, created_at
+            )
+            select
+                i.id, _policy.kind, _enqueue.function, _policy.version, _policy.queue, _policy.priority, i.args,
+                _policy.max_attempts, _policy.timeout, _policy.retry_delay, _policy.retry_backoff,
+                _policy.retry_max_delay, i.id, i.key, _policy.headers, _now
+            from unnest(_ids, args, _enqueue.keys) with ordinality as i (id, args, key, n)
+            order by i.id
+            on conflict on constraint executions_pkey do nothing
+            returning e.id
+        )
+        select array_agg(i.id) into _new from inserted as i;
+    end if;
     if _new is null then
         return _ids;
     end if;
