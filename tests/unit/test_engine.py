@@ -181,8 +181,7 @@ def worker() -> Worker:
     return Worker()
 
 
-@pytest.fixture
-def engine(worker: Worker, server: Server) -> Engine:
+def engine_of(worker: Worker, *, concurrency: int) -> Engine:
     async def connect() -> Any:
         return Connection()
 
@@ -191,10 +190,15 @@ def engine(worker: Worker, server: Server) -> Engine:
         connect=connect,
         registration=lambda identity: {"id": str(identity)},
         queues=["q"],
-        concurrency=10,
+        concurrency=concurrency,
         poll_interval=3600,
         recover_interval=3600,
     )
+
+
+@pytest.fixture
+def engine(worker: Worker, server: Server) -> Engine:
+    return engine_of(worker, concurrency=10)
 
 
 def completion(token: int, result: str | None = None) -> Completion:
@@ -659,19 +663,8 @@ def test_there_is_one_call_for_each_kind_of_report() -> None:
 async def busy(worker: Worker, server: Server) -> AsyncIterator[Engine]:
     """An engine whose first exchange, with report 0, is not answered before the gate opens."""
 
-    async def connect() -> Any:
-        return Connection()
-
     worker.slots = (0, 0)
-    engine = Engine(
-        worker,
-        connect=connect,
-        registration=lambda identity: {"id": str(identity)},
-        queues=["q"],
-        concurrency=100,
-        poll_interval=3600,
-        recover_interval=3600,
-    )
+    engine = engine_of(worker, concurrency=100)
     server.gate.clear()
     running = asyncio.create_task(engine.run())
     engine.report(completion(0))
@@ -798,19 +791,8 @@ async def test_a_worker_that_was_declared_dead_has_lost_both(
 async def test_what_follows_asks_for_none_of_the_slots_that_are_asked_for_already(
     worker: Worker, server: Server, claimed: Callable[[int], models.Claimed]
 ) -> None:
-    async def connect() -> Any:
-        return Connection()
-
     worker.slots = (100, 0)
-    engine = Engine(
-        worker,
-        connect=connect,
-        registration=lambda identity: {"id": str(identity)},
-        queues=["q"],
-        concurrency=100,
-        poll_interval=3600,
-        recover_interval=3600,
-    )
+    engine = engine_of(worker, concurrency=100)
     server.gate.clear()
     running = asyncio.create_task(engine.run())
     async with asyncio.timeout(20):
