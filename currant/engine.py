@@ -254,7 +254,7 @@ class Engine:
             pause = self._appetite.pause(is_step_under_way=is_step_under_way)
             if pause is not None:
                 until = min(until, pause)
-            elif not await self._declare(tasks, workflows):
+            elif not await self._declare():
                 return
             else:
                 until = min(until, self._appetite.poll_at)
@@ -264,10 +264,14 @@ class Engine:
         except TimeoutError:
             pass
 
-    async def _declare(self, tasks: int, workflows: int) -> bool:
+    async def _declare(self) -> bool:
         """Have producers notify this worker, and look once more; whether there was nothing."""
         looks, wait = self._appetite.looks_before_sleep()
         for _ in range(looks):
+            # Counted for each look: the worker may have been asked to stop in between.
+            tasks, workflows = self._slots()
+            if not (tasks or workflows):
+                return False
             if await self._exchange([], tasks, workflows, wait=wait) or self._behind is not None:
                 return False
         return not (self._outbox or self._wake.is_set())

@@ -605,6 +605,28 @@ async def test_what_is_announced_while_a_claim_is_under_way_is_asked_for(
     await running
 
 
+async def test_asked_to_stop_while_it_declares_its_sleep_it_takes_nothing_more(
+    engine: Engine, server: Server
+) -> None:
+    """It looks twice, since a producer may not have seen the declaration yet."""
+
+    def claim() -> list[models.Claimed]:
+        if "wait" in server.claims[-1][2]:
+            engine.stop_claiming()
+        return []
+
+    server.claim = claim
+    engine.listening(True)
+    running = asyncio.create_task(engine.run())
+    await until(lambda: not engine._claiming)
+    engine.report(completion(1))
+    await until(lambda: bool(server.completed))
+
+    assert ["wait" in hints for _, _, hints in server.claims].count(True) == 1
+    engine.stop()
+    await running
+
+
 async def test_who_hears_nothing_does_not_ask_to_be_told(engine: Engine, server: Server) -> None:
     running = asyncio.create_task(engine.run())
     await until(lambda: engine._appetite.poll_at > 0)
