@@ -10,8 +10,7 @@ create table currant.delayed (
     due_at timestamptz not null,
     attempt integer not null default 1,
     reason text,
-    constraint delayed_pkey primary key (execution_id, kind, number),
-    constraint delayed_kind_is_known check (kind in ('start', 'retry', 'release', 'blocked', 'wake', 'timer', 'deadline', 'attach', 'force'))
+    constraint delayed_pkey primary key (execution_id, kind, number)
 )
 with (
     autovacuum_vacuum_scale_factor = 0,

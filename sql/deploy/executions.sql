@@ -24,11 +24,7 @@ create table currant.executions (
     headers jsonb,
     created_at timestamptz not null,
     on_parent_end text not null default 'cancel',
-    constraint executions_pkey primary key (id),
-    constraint executions_kind_is_known check (kind in ('task', 'workflow')),
-    constraint executions_parent_has_command check ((parent_id is null) = (command_number is null)),
-    constraint executions_max_attempts_is_positive check (max_attempts >= 1),
-    constraint executions_on_parent_end_is_known check (on_parent_end in ('cancel', 'abandon'))
+    constraint executions_pkey primary key (id)
 );
 
 create index executions_parent_id_idx on currant.executions (parent_id, command_number)

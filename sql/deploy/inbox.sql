@@ -13,13 +13,7 @@ create table currant.inbox (
     child_id uuid,
     arrived_at timestamptz not null,
     restart jsonb,
-    constraint inbox_pkey primary key (workflow_id, arrival),
-    constraint inbox_kind_is_known check (
-        kind in (
-            'task_completed', 'task_failed', 'child_completed', 'child_failed', 'attached_completed',
-            'attached_failed', 'timer_fired', 'signal_received', 'cancel_requested'
-        )
-    )
+    constraint inbox_pkey primary key (workflow_id, arrival)
 )
 with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);
 

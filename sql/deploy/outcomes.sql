@@ -13,9 +13,7 @@ create table currant.outcomes (
     worker_id uuid,
     started_at timestamptz,
     finished_at timestamptz not null,
-    constraint outcomes_pkey primary key (execution_id),
-    constraint outcomes_status_is_known check (status in ('completed', 'failed', 'cancelled')),
-    constraint outcomes_error_if_not_completed check ((status = 'completed') = (error is null))
+    constraint outcomes_pkey primary key (execution_id)
 );
 
 create index outcomes_unsuccessful_idx on currant.outcomes (status, execution_id) where status <> 'completed';

@@ -26,9 +26,7 @@ create table currant.workflows (
     blocked_reason text,
     blocked_since timestamptz,
     waits_for text,
-    constraint workflows_pkey primary key (execution_id),
-    constraint workflows_open_tasks_is_not_negative check (open_tasks >= 0),
-    constraint workflows_open_children_is_not_negative check (open_children >= 0)
+    constraint workflows_pkey primary key (execution_id)
 )
 with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, vacuum_truncate = off);
 

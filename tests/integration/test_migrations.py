@@ -22,6 +22,7 @@ from currant.errors import (
     SqitchMissing,
 )
 from currant.sqitch import find_psql
+from tests.support.fixtures import CONSTRAINTS
 from tests.support.servers import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +102,7 @@ def test_the_script_makes_the_same_schema_as_sqitch(
     server: Server, database_url: str, empty_database_url: str
 ) -> None:
     migrations.deploy(empty_database_url)
+    execute(empty_database_url, CONSTRAINTS.read_text())
 
     # The databases of tests are made by the script.
     assert dump(server, database_url) == dump(server, empty_database_url)

@@ -23,6 +23,7 @@ from tests.support.servers import Server
 
 DEPLOYED = "currant_deployed"
 DEPLOYED_WITH_PGTAP = "currant_deployed_with_pgtap"
+CONSTRAINTS = Path(__file__).with_name("constraints.sql")
 
 
 class DurableServer(Server):
@@ -127,6 +128,7 @@ def durable_seed(server_directory: Path) -> Path:
     seed.create_database(name=DEPLOYED)
     with psycopg.connect(seed.database_url, autocommit=True) as connection:
         connection.execute(migrations.schema_script().encode())
+        connection.execute(CONSTRAINTS.read_bytes())
     seed.stop()
     return seed.cluster.directory
 
@@ -149,6 +151,8 @@ def _make_templates(server: Server) -> None:
     with psycopg.connect(server.url(DEPLOYED), autocommit=True) as connection:
         connection.execute(migrations.schema_script().encode())
     migrations.deploy(server.url(DEPLOYED))
+    with psycopg.connect(server.url(DEPLOYED), autocommit=True) as connection:
+        connection.execute(CONSTRAINTS.read_bytes())
     if versions_or_reason()[1] is not None:
         return
     server.create_database(template=DEPLOYED, name=DEPLOYED_WITH_PGTAP)
