@@ -69,7 +69,7 @@ class Enqueueing:
 
     def many(
         self, args: Sequence[str], keys: Sequence[str | None] | None, settings: Settings
-    ) -> list[database.Call[list[UUID]]]:
+    ) -> list[database.Call[list[str]]]:
         """Enqueue it many times."""
         sent = {"queue": "default", **self._sent(settings, "queue_many")}
         batches = []
@@ -77,7 +77,7 @@ class Enqueueing:
             some = args[start : start + _BATCH]
             if keys is not None:
                 sent = {**sent, "keys": keys[start : start + _BATCH]}
-            ids = [models.new_id() for _ in some]
+            ids = models.new_ids(len(some))
             batches.append(database.enqueue_many(self._name, some, sent, ids))
         return batches
 

@@ -165,7 +165,7 @@ class Function(Generic[P, C, R]):
             found = await chosen.perform_all(batches) if batches else []
         else:
             found = [await chosen.perform(batch, connection=connection) for batch in batches]
-        return [self._handle(execution, chosen) for ids in found for execution in ids]
+        return self._handles(found, chosen)
 
     def queue_many_sync(
         self,
@@ -182,7 +182,7 @@ class Function(Generic[P, C, R]):
             found = chosen.perform_all_sync(batches) if batches else []
         else:
             found = [chosen.perform_sync(batch, connection=connection) for batch in batches]
-        return [self._handle(execution, chosen) for ids in found for execution in ids]
+        return self._handles(found, chosen)
 
     def queue_and_signal(
         self, signal: str, payload: Any, /, *args: P.args, **kwargs: P.kwargs
@@ -316,6 +316,11 @@ class Function(Generic[P, C, R]):
         # What went through a connection of the caller's may be in any database.
         bound_to = None if self._enqueueing.connection is not None else chosen
         return Handle(execution, client=bound_to, decode=self.decode_result, function=self.name)
+
+    def _handles(self, found: list[list[str]], chosen: client.Client) -> list[Handle[R]]:
+        bound_to = None if self._enqueueing.connection is not None else chosen
+        decode, name = self.decode_result, self.name
+        return [Handle._of_known(each, bound_to, decode, name) for ids in found for each in ids]
 
     def _encode_many(
         self, calls: Iterable[Mapping[str, Any] | BoundCall], keys: Sequence[str | None] | None

@@ -28,6 +28,8 @@ class Handle(str, Generic[R]):
         InvalidArgument: the text is no UUID.
     """
 
+    __slots__ = ("__weakref__", "_client", "_decode", "_function")
+
     _client: "Client | None"
     _decode: Callable[[str | None], Any] | None
     _function: str | None
@@ -46,6 +48,17 @@ class Handle(str, Generic[R]):
             raise errors.InvalidArgument(
                 f"{execution!r} is not an execution id", hint="ids are UUIDs"
             ) from None
+        return cls._of_known(text, client, decode, function)
+
+    @classmethod
+    def _of_known(
+        cls,
+        text: str,
+        client: "Client | None",
+        decode: Callable[[str | None], Any] | None,
+        function: str | None,
+    ) -> Self:
+        """As the constructor, for an id as the database writes it, which is not looked at."""
         handle = super().__new__(cls, text)
         handle._client = client
         handle._decode = decode

@@ -8,6 +8,7 @@ import os
 import time
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -324,3 +325,17 @@ def new_id() -> UUID:
     value = (time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF) << 80
     value |= int.from_bytes(os.urandom(10)) & ~(0xF << 76) & ~(0x3 << 62)
     return UUID(int=value | 0x7 << 76 | 0x2 << 62)
+
+
+def new_ids(count: int) -> list[str]:
+    """Many at a time, as hexadecimal digits: without the UUIDs, in a quarter of the time."""
+    milliseconds = f"{time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF:012x}"
+    digits = os.urandom(10 * count).hex()
+    return [
+        f"{milliseconds}7{digits[i : i + 3]}{_VARIANTS[digits[i + 3]]}{digits[i + 4 : i + 19]}"
+        for i in range(0, 20 * count, 20)
+    ]
+
+
+# The digit that says which sort of UUID it is has two bits to choose.
+_VARIANTS: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}

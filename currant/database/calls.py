@@ -26,8 +26,8 @@ from currant.database.values import (
     record,
     records,
     text_array,
+    texts,
     to_json,
-    uuids,
     with_status,
 )
 
@@ -49,18 +49,22 @@ def enqueue_many(
     function: str,
     args: Sequence[str],
     options: Mapping[str, object],
-    ids: Sequence[UUID] | None = None,
-) -> Call[list[UUID]]:
-    """Ask for many executions of one function; the ids that count come back in order."""
+    ids: Sequence[str] | None = None,
+) -> Call[list[str]]:
+    """Ask for many executions of one function; the ids that count come back in order.
+
+    All ids are texts, since making objects of a great many takes longer than sending them.
+    """
     return Call(
-        "select currant.enqueue_many(%s::text, %s::text::jsonb[], %s::jsonb, %s::text::uuid[])",
+        "select currant.enqueue_many(%s::text, %s::text::jsonb[], %s::jsonb, %s::text::uuid[])"
+        "::text",
         (
             function,
             text_array(args),
             to_json(options),
-            None if ids is None else plain_array([value.hex for value in ids]),
+            None if ids is None else plain_array(ids),
         ),
-        uuids,
+        texts,
     )
 
 

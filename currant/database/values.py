@@ -88,8 +88,8 @@ def one_uuid(rows: list[Row]) -> UUID:
     return to_uuid(rows[0][0])
 
 
-def uuids(rows: list[Row]) -> list[UUID]:
-    return [to_uuid(row[0]) for row in rows]
+def texts(rows: list[Row]) -> list[str]:
+    return [row[0] for row in rows]
 
 
 def record(kind: type[S]) -> Callable[[list[Row]], S]:

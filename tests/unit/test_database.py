@@ -1,8 +1,10 @@
 """How calls are written, how errors are translated, which failures may pass by themselves."""
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import RFC_4122, UUID
 
 import msgspec
 import psycopg
@@ -142,7 +144,7 @@ def test_texts_survive_the_array_literal(texts: list[str | None]) -> None:
 
 
 def test_many_arguments_and_ids_are_sent_as_arrays() -> None:
-    call = database.enqueue_many("f", ['{"a":"x\\"y"}', "[]"], {"queue": "q"}, [ID, ID])
+    call = database.enqueue_many("f", ['{"a":"x\\"y"}', "[]"], {"queue": "q"}, [ID.hex, ID.hex])
 
     assert call.params == (
         "f",
@@ -265,10 +267,29 @@ def test_statuses_that_are_ends_know_it() -> None:
     assert ends == {"completed", "failed", "cancelled"}
 
 
-def test_new_ids_are_uuids_of_version_7_in_the_order_of_their_time() -> None:
-    ids = [models.new_id() for _ in range(1000)]
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda count: [models.new_id() for _ in range(count)],
+        lambda count: [UUID(each) for each in models.new_ids(count)],
+    ],
+    ids=["one by one", "together"],
+)
+def test_new_ids_are_uuids_of_version_7_in_the_order_of_their_time(
+    make: Callable[[int], list[UUID]],
+) -> None:
+    before = time.time_ns() // 1_000_000
+    ids = make(1000)
+    after = time.time_ns() // 1_000_000
 
     assert len(set(ids)) == 1000
     assert {each.version for each in ids} == {7}
+    assert {each.variant for each in ids} == {RFC_4122}
     times = [each.int >> 80 for each in ids]
     assert times == sorted(times)
+    assert before <= times[0]
+    assert times[-1] <= after
+    # Every other bit is up to chance.
+    assert len({each.int & 0xFFFF for each in ids}) > 900
+    assert len({each.int >> 64 & 0xFFF for each in ids}) > 500
+    assert len({each.int >> 48 & 0x3FFF for each in ids}) > 700
