@@ -18,9 +18,11 @@ _DECLARATION: Final = 10.0
 _MOST_WAKES_PER_SECOND: Final = 50
 # Who has just taken something does not go to sleep for this long.
 _LINGER: Final = 0.005
-# The naps get longer as long as there is nothing.
-_SHORTEST_NAP: Final = 0.005
+# Naps get longer as long as there is nothing: little by little, or one that happened to find nothing
+# would let what comes next wait; of many workers most find nothing time after time.
+_SHORTEST_NAP: Final = 0.003
 _LONGEST_NAP: Final = 0.04
+_NAP_GROWTH: Final = 1.25
 # At most so many reports in one transaction, so that a backlog after an outage does not become one.
 _MOST_REPORTS: Final = 500
 # With this many slots or more on each side, one half of them runs while the other is on its way to
@@ -129,7 +131,7 @@ class Appetite:
         now = time.monotonic()
         if self._is_woken_often():
             until = now + self._nap
-            self._nap = min(2 * self._nap, _LONGEST_NAP)
+            self._nap = min(_NAP_GROWTH * self._nap, _LONGEST_NAP)
             self.nudge()
             return until
         if is_step_under_way:

@@ -46,7 +46,7 @@ WORKLOAD = Workload(
     cases={
         "smoke": _cases((1, 2), 100, 30),
         "quick": _cases((1, 2, 4), 10_000, 5),
-        "full": _cases((1, 2, 4, 8, 16), 50_000, 20),
+        "full": _cases((1, 2, 4, 8, 16), 100_000, 20),
     },
     measure=measure,
     metrics={"rate": RATE},
