@@ -8,7 +8,6 @@ worker's callbacks. This module knows nothing about running functions.
 
 import asyncio
 import logging
-import math
 import random
 import time
 from collections import deque
@@ -22,15 +21,13 @@ import psycopg
 
 from currant import database, errors, models
 from currant.appetite import Appetite, Claim
+from currant.maintenance import Maintenance
 from currant.models import Report
+from currant.news import News, Reader
 from currant.reports import calls_of, is_bad_data, leases_of, replacement, tasks_asked_for
 
 _LOG = logging.getLogger("currant")
 
-# A busy worker looks for due timers and retries this often.
-_TICK_INTERVAL: Final = 0.1
-# One that is told what becomes due looks this often all the same.
-_TOLD_TICK_INTERVAL: Final = 5.0
 # What somebody else had locked is sent again after this.
 _BUSY_PAUSE: Final = 0.05
 _FAREWELL_TIMEOUT: Final = 5.0
@@ -40,7 +37,7 @@ _NOT_PREPARED: Final = "26000"
 _WORDS: Final = {word.value: word for word in models.Word}
 
 
-class Worker(Protocol):
+class Worker(Reader, Protocol):
     """What the engine needs of its worker. All calls come from the worker's event loop."""
 
     def free_slots(self) -> tuple[int, int]:
@@ -48,12 +45,6 @@ class Worker(Protocol):
 
     def steps_under_way(self) -> int:
         """How many workflows are about to report a step, and to ask for the slot of its task."""
-
-    def start(self, claimed: Sequence[models.Claimed]) -> None:
-        """Run these."""
-
-    def settled(self, report: Report, word: models.Word) -> None:
-        """The database has answered a report for good."""
 
     def held(self) -> Mapping[int, UUID]:
         """The leases that the worker is working on: token and execution."""
@@ -94,23 +85,18 @@ class Engine:
         self._connect = connect
         self._registration = registration
         self._appetite = Appetite(queues, concurrency=concurrency, poll_interval=poll_interval)
-        self._poll_interval = poll_interval
-        self._recover_interval = recover_interval
+        self._maintenance = Maintenance(
+            self._appetite, poll_interval=poll_interval, recover_interval=recover_interval
+        )
         self._outbox: deque[Report] = deque()
         self._wake = asyncio.Event()
         self._claiming = True
         self._stopping = False
         self._postponed: dict[int, Report] = {}  # those that are sent again in a moment
         self._beats: dict[int, models.Beat] = {}  # details to store before their lease goes
-        # What the worker is yet to be told: answers, and what it has claimed.
-        self._answered: list[tuple[Report, models.Word]] = []
-        self._claimed: list[models.Claimed] = []
-        self._is_news_due = False
-        self._fault: Exception | None = None  # the worker could not take it
+        self._news = News(worker, self._wake.set)
         self._flight: _Flight | None = None  # what the database is answering
         self._behind: _Flight | None = None  # what has been sent behind that
-        self._tick_at = 0.0
-        self._recover_at = 0.0
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self.is_registered = False
         self._is_doubted = False  # somebody has heard that this worker is not known
@@ -137,7 +123,7 @@ class Engine:
         if is_work:
             self._appetite.notified()
         else:
-            self._tick_at = 0.0
+            self._maintenance.look_now()
         self._wake.set()
 
     def listening(self, is_listening: bool) -> None:
@@ -201,8 +187,8 @@ class Engine:
     async def _serve(self) -> None:
         while not self._is_finished():
             self._wake.clear()
-            if self._fault is not None:
-                raise self._fault
+            if self._news.fault is not None:
+                raise self._news.fault
             if self._behind is not None:
                 await self._land_behind()
                 continue
@@ -214,12 +200,12 @@ class Engine:
             is_hungry = self._appetite.is_hungry(tasks, workflows)
             if reports or is_hungry:
                 await self._exchange(reports, *self._wanted(tasks, workflows))
-            elif time.monotonic() < self._maintain_at:
+            elif not self._maintenance.is_due:
                 await self._sleep(tasks, workflows)
                 continue
-            if time.monotonic() >= self._maintain_at and self._behind is None:
-                await self._tick(is_busy=bool(reports or is_hungry))
-        self._tell_worker()
+            if self._maintenance.is_due and self._behind is None:
+                await self._maintain(is_busy=bool(reports or is_hungry))
+        self._news.tell()
 
     def _take_reports(self) -> list[Report]:
         count = min(len(self._outbox), self._appetite.most_reports)
@@ -232,7 +218,7 @@ class Engine:
         if self._flight is not None:
             tasks -= self._flight.claim.tasks + self._flight.claim.direct
             workflows -= self._flight.claim.workflows
-        for one in self._claimed:
+        for one in self._news.claimed:
             if one.kind == "task":
                 tasks -= 1
             else:
@@ -248,7 +234,7 @@ class Engine:
 
     async def _sleep(self, tasks: int, workflows: int) -> None:
         """Until a report, a notification, or the time for the next poll or round of maintenance."""
-        until = self._maintain_at
+        until = self._maintenance.due_at
         if tasks or workflows:
             is_step_under_way = self._worker.steps_under_way() > 0
             pause = self._appetite.pause(is_step_under_way=is_step_under_way)
@@ -313,8 +299,8 @@ class Engine:
         """
         assert self._connection is not None
         assert self._flight is not None
-        is_due = self._is_doubted or time.monotonic() >= self._maintain_at
-        if self._behind is not None or self._flight.is_last or is_due:
+        has_to_wait = self._is_doubted or self._maintenance.is_due
+        if self._behind is not None or self._flight.is_last or has_to_wait:
             return
         # Once is enough: whatever keeps it from being sent would keep it the next time.
         self._flight.is_last = True
@@ -374,14 +360,14 @@ class Engine:
             self._appetite.began()
         if claim.is_one:
             if self._appetite.learn(claim, got[-1], flight.started):
-                self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
+                self._maintenance.look_soon()
             claimed += got[-1]
-        self._claimed += claimed
+        self._news.add_claimed(claimed)
         if self._outbox or self._behind is not None:
             # The next exchange goes out before this one is gone through.
-            self._tell_worker_soon()
+            self._news.tell_soon()
         else:
-            self._tell_worker()
+            self._news.tell()
         return len(claimed)
 
     async def _failed(self, flight: _Flight, error: psycopg.Error | OSError) -> int:
@@ -431,30 +417,6 @@ class Engine:
                 self._settle(report, _WORDS[word])
         return started
 
-    def _tell_worker_soon(self) -> None:
-        if not self._is_news_due:
-            self._is_news_due = True
-            asyncio.get_running_loop().call_soon(self._tell_worker_now)
-
-    def _tell_worker_now(self) -> None:
-        try:
-            self._tell_worker()
-        except Exception as error:
-            # Not the event loop's to log: it is the end of `run`.
-            self._fault = error
-            self._wake.set()
-
-    def _tell_worker(self) -> None:
-        """Hand over what the database has answered."""
-        self._is_news_due = False
-        answered, self._answered = self._answered, []
-        for report, word in answered:
-            self._worker.settled(report, word)
-        if self._claimed:
-            self._worker.start(self._claimed)
-            # Not before: what starts them may report, and ask for slots.
-            self._claimed = []
-
     def _settle(self, report: Report, word: models.Word) -> None:
         if word is models.Word.BUSY:
             self._postponed[report.token] = report
@@ -463,8 +425,8 @@ class Engine:
         self._beats.pop(report.token, None)
         if isinstance(report, models.Failure | models.Activation | models.Step):
             # It may have left something that is due before the next round of maintenance.
-            self._tick_at = min(self._tick_at, time.monotonic() + _TICK_INTERVAL)
-        self._answered.append((report, word))
+            self._maintenance.look_soon()
+        self._news.add_answer(report, word)
 
     def _send_again(self, token: int) -> None:
         report = self._postponed.pop(token, None)
@@ -494,7 +456,7 @@ class Engine:
                     parts.extendleft([part[middle:], part[:middle]])
                 continue
             self._settle_all(batch, answers[len(calls) - len(batch) :])
-            self._tell_worker()
+            self._news.tell()
 
     def _replace(self, report: Report, reason: errors.CurrantError) -> None:
         """Report something storable in place of what was refused."""
@@ -513,35 +475,6 @@ class Engine:
         if instead is not None:
             self.report(instead)
 
-    # --- Maintenance ----------------------------------------------------------------------
-
-    @property
-    def _maintain_at(self) -> float:
-        return min(self._tick_at, self._recover_at)
-
-    async def _tick(self, *, is_busy: bool) -> None:
-        """The rounds of maintenance whose time has come, and when the next ones are due."""
-        assert self._connection is not None
-        now = time.monotonic()
-        if now >= self._recover_at:
-            result = await database.run(self._connection, database.tick("recover"))
-            if not result.more:
-                self._recover_at = now + self._recover_interval
-        if now < self._tick_at:
-            return
-        # What is announced meanwhile may have come too late for it.
-        self._tick_at = math.inf
-        result = await database.run(self._connection, database.tick("due"))
-        if result.done:
-            self._appetite.nudge()
-        if self._appetite.is_declared:
-            rest = _TOLD_TICK_INTERVAL
-        else:
-            rest = _TICK_INTERVAL if is_busy else self._poll_interval
-        if result.next_due_in is not None:
-            rest = min(rest, max(result.next_due_in.total_seconds(), 0.001))
-        self._tick_at = min(self._tick_at, time.monotonic() + (0 if result.more else rest))
-
     # --- The connection -------------------------------------------------------------------
 
     async def _open(self) -> None:
@@ -550,14 +483,18 @@ class Engine:
         await self._register()
         self.is_registered = True
         # Before the first claim: deadlines of what began after a gap in the ticks need not wait.
-        self._tick_at = 0.0
-        await self._tick(is_busy=True)
+        self._maintenance.look_now()
+        await self._maintain(is_busy=True)
         self._appetite.begin_anew()
+
+    async def _maintain(self, *, is_busy: bool) -> None:
+        assert self._connection is not None
+        await self._maintenance.run(self._connection, is_busy=is_busy)
 
     async def _register(self) -> None:
         """Make this worker known, and find what it holds according to the database."""
         assert self._connection is not None
-        self._tell_worker()
+        self._news.tell()
         registration = database.register_worker(self._registration(self.worker_id))
         try:
             await database.run(self._connection, registration)
@@ -588,7 +525,7 @@ class Engine:
             self.worker_id,
             new,
         )
-        self._tell_worker()
+        self._news.tell()
         self._outbox.extend(self._postponed.values())
         self._postponed.clear()
         while self._outbox:
@@ -597,7 +534,7 @@ class Engine:
                 for completion in report.completions:
                     self._settle(completion, models.Word.LOST)
             self._settle(report, models.Word.LOST)
-        self._tell_worker()
+        self._news.tell()
         for token in list(self._worker.held()):
             self._worker.lost(token)
         await database.run(self._connection, database.register_worker(self._registration(new)))

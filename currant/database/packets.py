@@ -44,11 +44,18 @@ class _Session:
 _ATTRIBUTE: Final = "_currant_session"
 
 
+def _session_of(connection: _Connection) -> _Session:
+    session: _Session | None = getattr(connection, _ATTRIBUTE, None)
+    if session is None:
+        session = _Session(connection)
+        setattr(connection, _ATTRIBUTE, session)
+    return session
+
+
 class Sent:
     """Calls that are on their way, or about to be.
 
     Attributes:
-        size: bytes of their parameters.
         is_answered: whether the answer has come, as a whole.
 
     Raises:
@@ -56,19 +63,23 @@ class Sent:
     """
 
     def __init__(self, connection: _Connection, calls: Sequence[Call[Any]]) -> None:
-        session: _Session | None = getattr(connection, _ATTRIBUTE, None)
-        if session is None:
-            session = _Session(connection)
-            setattr(connection, _ATTRIBUTE, session)
-        self.session = session
+        self.session = _session_of(connection)
         self.calls = calls
         self.params = [
-            [_dumped(value, session.encoding) for value in call.params] for call in calls
+            [_dumped(value, self.session.encoding) for value in call.params] for call in calls
         ]
-        self.size = sum(len(value) for values in self.params for value in values if value)
         # What answers are expected for: the preparation of a statement (True), or its execution.
         self.statements: list[tuple[_Statement, bool]] = []
         self.is_answered = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of their parameters."""
+        return sum(map(_size, self.params))
+
+
+def _size(values: Sequence[bytes | None]) -> int:
+    return sum(map(len, filter(None, values)))
 
 
 def talk(connection: _Connection, sent: Sent) -> Generator[Wait, Ready | int, list[Any]]:
@@ -111,7 +122,7 @@ def _send(connection: _Connection, sent: Sent) -> Generator[Wait, Ready | int, N
             sent.statements.append((statement, True))
         pgconn.send_query_prepared(statement.name, values)
         sent.statements.append((statement, False))
-        unsent += sum(map(len, filter(None, values)))
+        unsent += _size(values)
         if unsent > _ENOUGH_BYTES:
             while pgconn.flush():
                 if (yield Wait.RW) & Ready.R:
@@ -177,21 +188,17 @@ def _check(result: pq.abc.PGresult, session: _Session) -> None:
 
 def forget(connection: _Connection) -> None:
     """It has prepared nothing that could be relied on."""
-    session: _Session | None = getattr(connection, _ATTRIBUTE, None)
-    if session is not None:
-        session.prepared.clear()
+    _session_of(connection).prepared.clear()
 
 
 def can_send_behind(connection: _Connection) -> bool:
     """Whether something has been sent as a whole and has not been answered."""
-    session: _Session | None = getattr(connection, _ATTRIBUTE, None)
-    return session is not None and session.unanswered > 0 and not session.is_sending
+    return is_pending(connection) and not _session_of(connection).is_sending
 
 
 def is_pending(connection: _Connection) -> bool:
     """Whether something that was sent has not been answered."""
-    session: _Session | None = getattr(connection, _ATTRIBUTE, None)
-    return session is not None and session.unanswered > 0
+    return _session_of(connection).unanswered > 0
 
 
 def _rows(transformer: abc.Transformer, result: pq.abc.PGresult) -> list[Row]:
