@@ -189,6 +189,9 @@ declare
     _waiting_until timestamptz := currant._enter_worker(worker);
     _now timestamptz := currant._now();
     _queue text;
+    _asked text[];
+    _are_many boolean := cardinality(queues) > 16;
+    _are_all boolean := not _are_many;
     _taken currant._taken;
     _admitted uuid[];
     _ids uuid[] := array[]::uuid[];
@@ -213,16 +216,23 @@ begin
             hint = 'tasks and workflows are the numbers of free slots, from 0';
     end if;
 
-    foreach _queue in array case when cardinality(queues) > 16 then currant._stocked(queues, false) else queues end
+    -- Of many, the first usually have enough. If not, which of the others have something is found out first.
+    _asked := case when _are_many then queues[:3] else queues end;
     loop
-        exit when cardinality(_ids) >= tasks;
-        _taken := currant._take(
-            _queue, false, tasks - cardinality(_ids), 2147483647, hints -> 'marks' -> _queue -> 't'
-        );
-        _ids := _ids || _taken.ids;
-        _attempts := _attempts || _taken.attempts;
-        _ranks := _ranks || _taken.ranks;
-        _seqs := _seqs || _taken.seqs;
+        foreach _queue in array _asked
+        loop
+            exit when cardinality(_ids) >= tasks;
+            _taken := currant._take(
+                _queue, false, tasks - cardinality(_ids), 2147483647, hints -> 'marks' -> _queue -> 't'
+            );
+            _ids := _ids || _taken.ids;
+            _attempts := _attempts || _taken.attempts;
+            _ranks := _ranks || _taken.ranks;
+            _seqs := _seqs || _taken.seqs;
+        end loop;
+        exit when _are_all or cardinality(_ids) >= tasks;
+        _asked := currant._stocked(queues[4:], false);
+        _are_all := true;
     end loop;
 
     if exists (select from currant.cancels as c where c.execution_id = any (_ids)) then
@@ -273,7 +283,7 @@ begin
         order by w.n;
     end if;
 
-    if cardinality(queues) > 16 and workflows > 0 then
+    if _are_many and workflows > 0 then
         queues := currant._stocked(queues, true);
     end if;
     -- First those that have begun, if only some of the others are wanted.
