@@ -37,10 +37,10 @@ select results_eq(
 
 select test.pass('1 second');
 create temporary table leased as select execution_id as id, token from currant.claim(:'worker', '{history}', 2);
-select currant.complete(:'worker', id, token, '{"r": 2}') as word from leased where id::text like '%12' \gset
+select currant.complete(:'worker', id, token, '{"r": 2}') as word from leased where id::text like '00000000-%12' \gset
 select currant.fail(
     :'worker', id, token, '{"type": "E", "message": "m"}'
-) as word from leased where id::text like '%11' \gset
+) as word from leased where id::text like '00000000-%11' \gset
 select test.pass('1 second');
 select (currant.tick('due')).done \gset
 select execution_id, claimed_at, token, inbox from currant.claim(:'worker', '{history}', 0, 1) \gset

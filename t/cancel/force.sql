@@ -113,12 +113,12 @@ select test.activate(:'worker', '00000000-0000-7000-8000-0000000f0023', jsonb_bu
 create temporary table leased as
 select execution_id as id, token from currant.claim(:'worker', '{force}', 10, 10);
 select is((select count(*) from leased), 5::bigint, 'five tasks are running');
-select currant.complete(:'worker', id, token, '1') as word from leased where id::text like '%f0232' \gset
+select currant.complete(:'worker', id, token, '1') as word from leased where id::text like '00000000-%f0232' \gset
 select currant.signal('00000000-0000-7000-8000-0000000f0023', 's') as arrival \gset
 insert into leased select execution_id, token
 from currant.claim(:'worker', '{force 00000000-0000-7000-8000-0000000f0023}', 0, 10);
 select is(
-    (select count(*) from leased where id::text like '%f0023'), 1::bigint, 'the workflow at the bottom is being run'
+    (select count(*) from leased where id::text like '00000000-%f0023'), 1::bigint, 'the workflow at the bottom is being run'
 );
 
 select is(test.force(:'top', 'all of it'), 'cancelled', 'the workflow at the top is ended by force');
@@ -136,15 +136,15 @@ select results_eq(
 select is((currant.status(:'top')).error ->> 'message', 'all of it', 'it has the reason');
 select results_eq(
     $$ select distinct error ->> 'message' from currant.outcomes
-        where execution_id::text like '%f00__' and execution_id::text not like '%f0002_' and status = 'cancelled' $$,
+        where execution_id::text like '00000000-%f00__' and execution_id::text not like '00000000-%f0002_' and status = 'cancelled' $$,
     $$ values ('the workflow has ended') $$, 'the others have another'
 );
 select is(
     (select sum(test.left_of(e.id)) from currant.executions as e
-    where e.root_id = :'top' and e.id::text !~ 'f00(03|31)$'), 0::numeric, 'nothing of them is left to be run or heard'
+    where e.root_id = :'top' and e.id::text !~ '^00000000-.*f00(03|31)$'), 0::numeric, 'nothing of them is left to be run or heard'
 );
 select is(
-    (select currant.complete(:'worker', id, token, '1') from leased where id::text like '%f0231'), 'lost',
+    (select currant.complete(:'worker', id, token, '1') from leased where id::text like '00000000-%f0231'), 'lost',
     'a task at the bottom can no longer complete'
 );
 select is(
@@ -152,11 +152,11 @@ select is(
         select currant.advance(
             :'worker', l.id, l.token, 1, '{}', jsonb_build_array(test.command(null, 'complete', null, '{}', 2))
         )
-        from leased as l where l.id::text like '%f0023'
+        from leased as l where l.id::text like '00000000-%f0023'
     ), 'lost', 'nor can the activation there commit'
 );
 select is(
-    (select currant.complete(:'worker', id, token, '1') from leased where id::text like '%f0031'), 'accepted',
+    (select currant.complete(:'worker', id, token, '1') from leased where id::text like '00000000-%f0031'), 'accepted',
     'what was abandoned goes on'
 );
 select is(

@@ -88,7 +88,7 @@ select test.activate(:'worker', :'parent', jsonb_build_array(
 )) as word \gset
 create temporary table leased as
 select execution_id as id, token from currant.claim(:'worker', '{cancel_tasks_of_flows}', 2);
-select currant.complete(:'worker', id, token, '1') as word from leased where id::text like '%c1' \gset
+select currant.complete(:'worker', id, token, '1') as word from leased where id::text like '00000000-%c1' \gset
 select currant.cancel(:'parent') as word \gset
 select is(
     test.activate(:'worker', :'parent', test.command(null, 'cancelled', null, null, 3)), 'accepted',
@@ -105,7 +105,7 @@ select ok(
     (currant.status('00000000-0000-7000-8000-0000000000c2')).is_cancel_requested, 'but its worker is told to stop'
 );
 select is(
-    (select currant.complete(:'worker', id, token, '2') from leased where id::text like '%c2'), 'accepted',
+    (select currant.complete(:'worker', id, token, '2') from leased where id::text like '00000000-%c2'), 'accepted',
     'if it completes all the same'
 );
 select is(currant.result('00000000-0000-7000-8000-0000000000c2'), '2', 'it keeps its own outcome');
