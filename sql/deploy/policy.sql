@@ -83,7 +83,7 @@ begin
     -- its own for each option would have to be set up in every transaction.
     if options - known = '{}'
         and options - array['id', 'kind', 'queue', 'version', 'retries', 'priority', 'timeout', 'delay'] = '{}'
-        and not options @? '$ ? (
+        and not options @? 'strict $ ? (
             exists(@.id ? (@.type() != "string"))
             || exists(@.kind ? (@.type() != "string" || (@ != "task" && @ != "workflow")))
             || exists(@.queue ? (@.type() != "string" || @ == ""))
@@ -95,7 +95,7 @@ begin
         -- A pattern would take as long as all the rest.
         and (
             options ->> 'id' like '________-____-____-____-____________'
-            and translate(options ->> 'id', '-0123456789abcdefABCDEF', '') = ''
+            and translate(options ->> 'id', '0123456789abcdefABCDEF', '') = '----'
         ) is not false
     then
         return;

@@ -4,7 +4,7 @@ begin;
 
 \ir ../lib/helpers.psql
 
-select plan(41);
+select plan(52);
 
 select throws_ok(
     format($$ select currant.enqueue('f', '{}', '{"queue": "refuses"}' || %L::jsonb) $$, c.options), '22023', null,
@@ -19,7 +19,11 @@ from (values
     ('{"run_at": "infinity"}'), ('{"run_at": "-infinity"}'),
     ('{"run_at": "2030-01-01T00:00:00Z", "delay": 1}'), ('{"id": "7"}'), ('{"id": 7}'), ('{"key": ""}'),
     ('{"key": 5}'), ('{"key_scope": "never"}'), ('{"version": 0}'), ('{"version": "2"}'), ('{"headers": []}'),
-    ('{"retry_backoff": 0.5}'), ('{"retry_delay": "x"}'), ('{"retry_max_delay": -1}'), ('{"kind": "job"}')
+    ('{"retry_backoff": 0.5}'), ('{"retry_delay": "x"}'), ('{"retry_max_delay": -1}'), ('{"kind": "job"}'),
+    ('{"version": [1]}'), ('{"version": 1e400}'), ('{"retries": [2]}'), ('{"priority": []}'), ('{"queue": ["a"]}'),
+    ('{"queue": []}'), (format('{"queue": "%s"}', repeat('q', 201))), ('{"kind": ["task"]}'),
+    ('{"id": ["0197e0a0-0000-7000-8000-000000000001"]}'), ('{"id": "0197e0a0-0000-7000-8000-00000000000g"}'),
+    ('{"id": "------------------------------------"}')
 ) as c (options);
 
 select throws_ok(
