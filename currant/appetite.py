@@ -18,8 +18,8 @@ _DECLARATION: Final = 10.0
 _MOST_WAKES_PER_SECOND: Final = 50
 # Who has just taken something does not go to sleep for this long.
 _LINGER: Final = 0.005
-# Naps get longer as long as there is nothing: little by little, or one that happened to find
-# nothing would let what comes next wait; of many workers most find nothing time after time.
+# Naps get longer as long as there is nothing, since of many workers most find nothing time after
+# time. Little by little: one that happened to find nothing must not delay what comes next.
 _SHORTEST_NAP: Final = 0.003
 _LONGEST_NAP: Final = 0.04
 _NAP_GROWTH: Final = 1.25

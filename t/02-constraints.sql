@@ -1,6 +1,8 @@
--- What the private tables refuse, and how they are stored.
+-- What the private tables refuse, also with the conditions that only tests have, and how they are stored.
 
 begin;
+
+\ir ../tests/support/constraints.sql
 
 select plan(13);
 

@@ -89,7 +89,8 @@ def one_uuid(rows: list[Row]) -> UUID:
 
 
 def texts(rows: list[Row]) -> list[str]:
-    return [row[0] for row in rows]
+    # A caller's own connection may give bytes, if it does not know the encoding.
+    return [row[0].decode() if isinstance(row[0], bytes) else row[0] for row in rows]
 
 
 def record(kind: type[S]) -> Callable[[list[Row]], S]:

@@ -216,7 +216,7 @@ begin
             hint = 'tasks and workflows are the numbers of free slots, from 0';
     end if;
 
-    -- Of many, the first usually have enough. If not, which of the others have something is found out first.
+    -- Of many queues the first three usually have enough; only if not is it asked which of the others have anything.
     _asked := case when _are_many then queues[:3] else queues end;
     loop
         foreach _queue in array _asked

@@ -92,7 +92,7 @@ begin
             || exists(@.priority ? (@.type() != "number" || @ < -1000000 || @ > 1000000 || @.floor() != @))
         )'
         and (length(options ->> 'queue') <= 200) is not false
-        -- A pattern would take as long as all the rest.
+        -- A regular expression would take as long as all the rest.
         and (
             options ->> 'id' like '________-____-____-____-____________'
             and translate(options ->> 'id', '0123456789abcdefABCDEF', '') = '----'
@@ -225,6 +225,7 @@ begin
         1 + coalesce((options ->> 'retries')::numeric::integer, f.retries, c.default_retries),
         coalesce(
             case
+                -- As _duration, without the call: these need no check.
                 when jsonb_typeof(options -> 'timeout') = 'number' and (options -> 'timeout')::numeric between 0 and 1e6
                     then make_interval(secs => round((options -> 'timeout')::numeric, 6)::double precision)
                 when options ? 'timeout' then currant._duration('timeout', options -> 'timeout')

@@ -136,6 +136,8 @@ begin
                         'cancel', 'version', 'complete', 'fail', 'cancelled', 'continue_as_new'
                     )
                     or (c.kind in ('task', 'child', 'queue') and c.payload ->> 'id' is null)
+                    -- Without one its end could not be told, nor could it be found when its parent ends.
+                    or (c.kind in ('task', 'child') and c.number is null)
             ) as unknown
         from jsonb_to_recordset(case when jsonb_typeof(a.commands) = 'array' then a.commands else '[]' end)
             as c (event integer, kind text, number integer, payload jsonb)
@@ -149,7 +151,7 @@ begin
     if _read.unknown > 0 then
         raise exception using
             errcode = '22023', message = 'unknown kind of command',
-            detail = format('%s commands of a kind that this schema does not know, or without an id', _read.unknown),
+            detail = format('%s commands of a kind that this schema does not know, or without an id or number', _read.unknown),
             hint = 'deploy the schema of the version that the worker has';
     end if;
     if _read.ends > 1 then

@@ -5,7 +5,7 @@ begin;
 \ir ../lib/helpers.psql
 \ir ../lib/steps.psql
 
-select plan(32);
+select plan(33);
 
 select test.stop_clock('2030-01-01 00:00:00+00');
 select test.worker('steps') as worker \gset
@@ -36,6 +36,7 @@ insert into wrong values
 ('{"options": {"blocked": "no"}}', '22023 .* blocked is for activations under a lease', 'so is being blocked'),
 ('{"commands": [{"event": 2, "kind": "sing", "number": 3}]}', '22023 .* kind that this schema does not know', 'commands are known'),
 ('{"commands": [{"event": 2, "kind": "task", "number": 3, "name": "step", "payload": {}}]}', '22023 .* without an id', 'tasks have ids'),
+('{"commands": [{"event": 2, "kind": "task", "name": "step", "payload": {"id": "00000000-0000-7000-8000-000000000103"}}]}', '22023 .* without an id or number', 'and numbers'),
 ('{"commands": [{"event": 1, "kind": "timer", "number": 3, "payload": {"seconds": 1}}]}', '22023 .* does not apply', 'of events that it applies'),
 ('{"commands": [{"event": 4, "kind": "timer", "number": 3, "payload": {"seconds": 1}}]}', '22023 .* does not apply', 'and none to come'),
 ('{"commands": [{"event": 3, "kind": "complete"}, {"event": 3, "kind": "fail"}]}', '22023 .* 2 ends', 'there is one end'),
