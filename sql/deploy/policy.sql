@@ -95,7 +95,7 @@ begin
         -- A regular expression would take as long as all the rest.
         and (
             options ->> 'id' like '________-____-____-____-____________'
-            and translate(options ->> 'id', '0123456789abcdefABCDEF', '') = '----'
+            and translate(options ->> 'id', '0123456789abcdefABCDEF', '') = repeat('-', 4)
         ) is not false
     then
         return;
