@@ -312,14 +312,16 @@ class Function(Generic[P, C, R]):
     def _client_sync(self) -> client.Client:
         return self._enqueueing.client or defaults.current_sync()
 
-    def _handle(self, execution: UUID, chosen: client.Client | None) -> Handle[R]:
+    def _bound_to(self, chosen: client.Client | None) -> client.Client | None:
         # What went through a connection of the caller's may be in any database.
-        bound_to = None if self._enqueueing.connection is not None else chosen
-        return Handle(execution, client=bound_to, decode=self.decode_result, function=self.name)
+        return None if self._enqueueing.connection is not None else chosen
+
+    def _handle(self, execution: UUID, chosen: client.Client | None) -> Handle[R]:
+        bound_to, decode = self._bound_to(chosen), self.decode_result
+        return Handle(execution, client=bound_to, decode=decode, function=self.name)
 
     def _handles(self, found: list[list[str]], chosen: client.Client) -> list[Handle[R]]:
-        bound_to = None if self._enqueueing.connection is not None else chosen
-        decode, name = self.decode_result, self.name
+        bound_to, decode, name = self._bound_to(chosen), self.decode_result, self.name
         return [Handle._of_known(each, bound_to, decode, name) for ids in found for each in ids]
 
     def _encode_many(

@@ -224,12 +224,7 @@ begin
         coalesce((options ->> 'priority')::numeric::integer, f.priority, 0),
         1 + coalesce((options ->> 'retries')::numeric::integer, f.retries, c.default_retries),
         coalesce(
-            case
-                -- As _duration, without the call: these need no check.
-                when jsonb_typeof(options -> 'timeout') = 'number' and (options -> 'timeout')::numeric between 0 and 1e6
-                    then make_interval(secs => round((options -> 'timeout')::numeric, 6)::double precision)
-                when options ? 'timeout' then currant._duration('timeout', options -> 'timeout')
-            end,
+            case when options ? 'timeout' then currant._duration('timeout', options -> 'timeout') end,
             f.timeout,
             case coalesce(options ->> 'kind', f.kind)
                 when 'workflow' then c.default_workflow_timeout
